@@ -1,0 +1,80 @@
+// Tokenizer: text to token ids and back, from the vocabulary in the model file.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.hpp"
+#include "engine/sampling/params.hpp"
+
+namespace deepwell::engine {
+
+enum class TokenKind : std::uint8_t { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6 };
+
+/// The vocabulary as the model file states it (GGUF keys tokenizer.ggml.*). Plain data.
+struct Vocabulary {
+  std::string model;                    // "gpt2": byte-level BPE
+  std::string pre;                      // "qwen2", "llama-bpe", "smollm", "deepseek-r1-qwen", ...
+  std::vector<std::string> tokens;      // [n_vocab] in the file's byte-to-unicode spelling
+  std::vector<TokenKind> kinds;         // [n_vocab]
+  std::vector<std::string> merges;      // "left right", best first
+  std::optional<TokenId> bos, eos, eot, eom, pad;
+  std::vector<TokenId> end_ids;         // further end-of-generation ids
+  bool add_bos = false;
+};
+
+/// Immutable and thread-safe once made.
+class Tokenizer {
+ public:
+  virtual ~Tokenizer() = default;
+
+  /// Text that a person or a document wrote. Never yields a control token, whatever the text says.
+  /// Invalid UTF-8 is encoded byte by byte, so decode(encode(x)) == x for every byte string.
+  virtual std::vector<TokenId> encode(std::string_view text) const = 0;
+
+  /// Text that a chat template or the operator wrote: spellings of control tokens become those tokens.
+  virtual std::vector<TokenId> encode_with_specials(std::string_view text) const = 0;
+
+  /// The exact bytes of one token (may be part of a UTF-8 character). A control token's bytes are its spelling if
+  /// `show_specials`, else empty. Ids outside the vocabulary give an empty string.
+  virtual std::string token_bytes(TokenId id, bool show_specials = false) const = 0;
+
+  virtual std::string decode(std::span<const TokenId> ids, bool show_specials = false) const = 0;
+
+  /// The id of a control or user-defined token by its spelling, for example "<|im_end|>".
+  virtual std::optional<TokenId> special_id(std::string_view spelling) const = 0;
+
+  virtual bool is_control(TokenId id) const = 0;
+  /// Whether the token ends an answer (eos, eot, eom, ...).
+  virtual bool is_end(TokenId id) const = 0;
+  virtual std::uint32_t n_vocab() const = 0;
+  virtual const Vocabulary& vocabulary() const = 0;
+
+  static Result<std::unique_ptr<Tokenizer>> create(Vocabulary vocabulary);
+};
+
+/// Turns a stream of tokens into text without ever splitting a UTF-8 character.
+class StreamDecoder {
+ public:
+  explicit StreamDecoder(const Tokenizer& tokenizer, bool show_specials = false)
+      : tokenizer_(tokenizer), show_specials_(show_specials) {}
+
+  /// The text that is certain after this token: complete UTF-8 characters; bytes that can never become one are
+  /// replaced by U+FFFD.
+  std::string push(TokenId id);
+
+  /// What is left at the end of the stream, incomplete characters replaced by U+FFFD.
+  std::string finish();
+
+ private:
+  const Tokenizer& tokenizer_;
+  bool show_specials_;
+  std::string pending_;  // an incomplete character's first bytes
+};
+
+}  // namespace deepwell::engine
