@@ -41,6 +41,8 @@ std::string_view code_name(Code code);
 struct Error {
   Code code = Code::kUnknown;
   std::string message;
+  std::string reason = {};  // a stable word for programs where the code says too little: "context_length_exceeded"
+  std::string field = {};   // path of the input field that is at fault: "messages[2].content"
 };
 
 inline Error invalid_argument(std::string message) { return {Code::kInvalidArgument, std::move(message)}; }
