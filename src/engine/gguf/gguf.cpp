@@ -1,19 +1,13 @@
 // Opening and checking a GGUF file: every count, length, type and offset, before anything is used.
 #include "engine/gguf/gguf.hpp"
 
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <limits>
 #include <numeric>
-#include <system_error>
 #include <utility>
 
 #include "base/concat.hpp"
+#include "base/file.hpp"
 #include "engine/gguf/cursor.hpp"
 #include "engine/gguf/printable.hpp"
 
@@ -359,42 +353,16 @@ Result<std::unique_ptr<GgufFile>> GgufFile::parse(std::span<const std::byte> byt
 }
 
 Result<std::unique_ptr<GgufFile>> GgufFile::open(const std::string& path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) {
-    const int error = errno;
-    const Code code = error == ENOENT   ? Code::kNotFound
-                      : error == EACCES ? Code::kPermissionDenied
-                                        : Code::kUnavailable;
-    return Error{code,
-                 concat("cannot open '", path, "': ", std::generic_category().message(error))};
-  }
-  struct stat info {};
-  if (::fstat(fd, &info) != 0 || !S_ISREG(info.st_mode) || info.st_size == 0) {
-    ::close(fd);
-    return invalid_argument(concat("'", path, "' is empty or not a regular file"));
-  }
-  const auto n_bytes = static_cast<std::size_t>(info.st_size);
-  void* address = ::mmap(nullptr, n_bytes, PROT_READ, MAP_PRIVATE, fd, 0);
-  const int error = errno;
-  ::close(fd);  // the mapping keeps the file
-  if (address == MAP_FAILED) {
-    return unavailable(concat("cannot map '", path, "': ", std::generic_category().message(error)));
-  }
-  std::unique_ptr<GgufFile> file(new GgufFile());
-  file->mapping_ = {static_cast<const std::byte*>(address), n_bytes};
-  file->bytes_ = file->mapping_;
-  if (auto loaded = Loader(*file).load(); !loaded) {
-    Error why = std::move(loaded).error();
+  DW_ASSIGN(MappedFile mapping, MappedFile::open(path));
+  auto parsed = parse(mapping.bytes());
+  if (!parsed) {
+    Error why = std::move(parsed).error();
     why.message = concat("'", path, "': ", why.message);
     return why;
   }
+  std::unique_ptr<GgufFile> file = std::move(parsed).value();
+  file->mapping_ = std::move(mapping);  // moving it does not move the bytes
   return file;
-}
-
-GgufFile::~GgufFile() {
-  if (!mapping_.empty()) {
-    ::munmap(const_cast<std::byte*>(mapping_.data()), mapping_.size());
-  }
 }
 
 const GgufTensor* GgufFile::find_tensor(std::string_view name) const {

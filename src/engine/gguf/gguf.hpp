@@ -12,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/file.hpp"
 #include "base/result.hpp"
 #include "engine/gguf/format.hpp"
 #include "engine/quant/types.hpp"
@@ -42,7 +43,6 @@ class GgufFile {
   /// The same over bytes in memory (tests, fuzzing). The bytes must outlive the GgufFile.
   static Result<std::unique_ptr<GgufFile>> parse(std::span<const std::byte> bytes);
 
-  ~GgufFile();
   GgufFile(const GgufFile&) = delete;
   GgufFile& operator=(const GgufFile&) = delete;
 
@@ -87,7 +87,7 @@ class GgufFile {
   const Value* find_value(std::string_view key) const;
   Result<const Value*> require(std::string_view key, bool is_array, std::string_view wanted) const;
 
-  std::span<const std::byte> mapping_;  // owned; empty if the bytes belong to somebody else
+  std::optional<MappedFile> mapping_;  // none if the bytes belong to somebody else
   std::span<const std::byte> bytes_;
   std::uint32_t version_ = 0;
   std::vector<Value> values_;
