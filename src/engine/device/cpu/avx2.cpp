@@ -1,0 +1,157 @@
+// The AVX2 kernels (with FMA and F16C): sixteen lanes are two registers.
+#include "engine/device/cpu/kernel_includes.hpp"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+DW_TARGET_BEGIN("avx2,fma,f16c")
+
+namespace deepwell::engine::avx2 {
+
+struct V {
+  static constexpr Isa kIsa = Isa::kAvx2;
+  static constexpr int kTokenTile = 4;
+  static constexpr int kQueryTile = 4;
+
+  struct F {
+    __m256 lo, hi;
+  };
+  struct I {
+    __m256i lo, hi;
+  };
+  struct B {
+    __m256i lo, hi;  // rows 0-7, rows 8-15
+  };
+
+  static F load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+  static void store(float* p, F a) {
+    _mm256_storeu_ps(p, a.lo);
+    _mm256_storeu_ps(p + 8, a.hi);
+  }
+  static F set(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
+  static F add(F a, F b) { return {_mm256_add_ps(a.lo, b.lo), _mm256_add_ps(a.hi, b.hi)}; }
+  static F sub(F a, F b) { return {_mm256_sub_ps(a.lo, b.lo), _mm256_sub_ps(a.hi, b.hi)}; }
+  static F mul(F a, F b) { return {_mm256_mul_ps(a.lo, b.lo), _mm256_mul_ps(a.hi, b.hi)}; }
+  static F div(F a, F b) { return {_mm256_div_ps(a.lo, b.lo), _mm256_div_ps(a.hi, b.hi)}; }
+  static F fma(F a, F b, F c) {
+    return {_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi)};
+  }
+  static F fma_negated(F a, F b, F c) {
+    return {_mm256_fnmadd_ps(a.lo, b.lo, c.lo), _mm256_fnmadd_ps(a.hi, b.hi, c.hi)};
+  }
+  static float fma1(float a, float b, float c) {
+    return _mm_cvtss_f32(_mm_fmadd_ss(_mm_set_ss(a), _mm_set_ss(b), _mm_set_ss(c)));
+  }
+  static F min(F a, F b) { return {_mm256_min_ps(a.lo, b.lo), _mm256_min_ps(a.hi, b.hi)}; }
+  static F max(F a, F b) { return {_mm256_max_ps(a.lo, b.lo), _mm256_max_ps(a.hi, b.hi)}; }
+  static F abs(F a) {
+    const __m256 sign = _mm256_set1_ps(-0.0F);
+    return {_mm256_andnot_ps(sign, a.lo), _mm256_andnot_ps(sign, a.hi)};
+  }
+  static __m256 power_of_two(__m256 shifted) {
+    const __m256i exponent = _mm256_slli_epi32(_mm256_castps_si256(shifted), 23);
+    return _mm256_castsi256_ps(_mm256_add_epi32(exponent, _mm256_set1_epi32(0x3F800000)));
+  }
+  static F power_of_two(F shifted) { return {power_of_two(shifted.lo), power_of_two(shifted.hi)}; }
+  static F zero_where_less(F x, F limit, F a) {
+    return {_mm256_andnot_ps(_mm256_cmp_ps(x.lo, limit.lo, _CMP_LT_OQ), a.lo),
+            _mm256_andnot_ps(_mm256_cmp_ps(x.hi, limit.hi, _CMP_LT_OQ), a.hi)};
+  }
+
+  static F load_f16(const std::uint16_t* p) {
+    const auto* q = reinterpret_cast<const __m128i*>(p);
+    return {_mm256_cvtph_ps(_mm_loadu_si128(q)), _mm256_cvtph_ps(_mm_loadu_si128(q + 1))};
+  }
+  static void store_f16(std::uint16_t* p, F a) {
+    auto* q = reinterpret_cast<__m128i*>(p);
+    _mm_storeu_si128(q, _mm256_cvtps_ph(a.lo, _MM_FROUND_TO_NEAREST_INT));
+    _mm_storeu_si128(q + 1, _mm256_cvtps_ph(a.hi, _MM_FROUND_TO_NEAREST_INT));
+  }
+  static F load_u8(const std::uint8_t* p) {
+    const __m128i x = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+    return {_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(x)),
+            _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128(x, 8)))};
+  }
+  static F load_i8(const std::int8_t* p) {
+    const __m128i x = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+    return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(x)),
+            _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(x, 8)))};
+  }
+  static F load_weights(const float* p) { return load(p); }
+  static F load_weights(const Half* p) { return load_f16(&p->bits); }
+  static F load_weights(const Brain* p) {
+    const auto* q = reinterpret_cast<const __m128i*>(p);
+    const auto widen = [](__m128i x) {
+      return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(x), 16));
+    };
+    return {widen(_mm_loadu_si128(q)), widen(_mm_loadu_si128(q + 1))};
+  }
+
+  static I set_int(std::int32_t x) { return {_mm256_set1_epi32(x), _mm256_set1_epi32(x)}; }
+  static I add_int(I a, I b) { return {_mm256_add_epi32(a.lo, b.lo), _mm256_add_epi32(a.hi, b.hi)}; }
+  static F to_float(I a) { return {_mm256_cvtepi32_ps(a.lo), _mm256_cvtepi32_ps(a.hi)}; }
+  static I to_int(F a) { return {_mm256_cvtps_epi32(a.lo), _mm256_cvtps_epi32(a.hi)}; }
+  static void store_int8(std::int8_t* p, I a) {
+    const __m128i lo = _mm_packs_epi32(_mm256_castsi256_si128(a.lo), _mm256_extracti128_si256(a.lo, 1));
+    const __m128i hi = _mm_packs_epi32(_mm256_castsi256_si128(a.hi), _mm256_extracti128_si256(a.hi, 1));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(lo, hi));
+  }
+
+  static B load_bytes(const std::uint8_t* p) {
+    const auto* q = reinterpret_cast<const __m256i*>(p);
+    return {_mm256_loadu_si256(q), _mm256_loadu_si256(q + 1)};
+  }
+  static B low_nibbles(B a) {
+    const __m256i mask = _mm256_set1_epi8(15);
+    return {_mm256_and_si256(a.lo, mask), _mm256_and_si256(a.hi, mask)};
+  }
+  static B high_nibbles(B a) {
+    return low_nibbles({_mm256_srli_epi16(a.lo, 4), _mm256_srli_epi16(a.hi, 4)});
+  }
+  template <int kFrom, int kTo, int kMask>
+  static __m256i or_bits(__m256i a, __m256i bits) {
+    const __m256i moved = kFrom <= kTo ? _mm256_slli_epi16(bits, kTo > kFrom ? kTo - kFrom : 0)
+                                       : _mm256_srli_epi16(bits, kFrom > kTo ? kFrom - kTo : 0);
+    return _mm256_or_si256(a, _mm256_and_si256(moved, _mm256_set1_epi8(kMask)));
+  }
+  template <int kFrom, int kTo, int kMask>
+  static B or_bits(B a, B bits) {
+    return {or_bits<kFrom, kTo, kMask>(a.lo, bits.lo), or_bits<kFrom, kTo, kMask>(a.hi, bits.hi)};
+  }
+
+  static __m256i broadcast4(const std::int8_t* a4) {
+    std::int32_t word;
+    std::memcpy(&word, a4, sizeof word);
+    return _mm256_set1_epi32(word);
+  }
+  // Weights are at most 63 (or 128 in dot_signed), activations at most 127: two products fit int16.
+  static __m256i dot_unsigned(__m256i acc, __m256i w, __m256i a) {
+    const __m256i pairs = _mm256_maddubs_epi16(w, a);
+    return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+  }
+  static I dot_unsigned(I acc, B w, const std::int8_t* a4) {
+    const __m256i a = broadcast4(a4);
+    return {dot_unsigned(acc.lo, w.lo, a), dot_unsigned(acc.hi, w.hi, a)};
+  }
+  static B load_signed(const std::uint8_t* p) {
+    const B stored = load_bytes(p);
+    const __m256i flip = _mm256_set1_epi8(static_cast<char>(0x80));
+    return {_mm256_xor_si256(stored.lo, flip), _mm256_xor_si256(stored.hi, flip)};
+  }
+  static I begin_signed(std::int32_t) { return set_int(0); }
+  static I dot_signed(I acc, B w, const std::int8_t* a4) {
+    const __m256i a = broadcast4(a4);
+    return {dot_unsigned(acc.lo, _mm256_abs_epi8(w.lo), _mm256_sign_epi8(a, w.lo)),
+            dot_unsigned(acc.hi, _mm256_abs_epi8(w.hi), _mm256_sign_epi8(a, w.hi))};
+  }
+};
+
+#include "engine/device/cpu/generic/gemm.inl"
+#include "engine/device/cpu/generic/rows.inl"
+#include "engine/device/cpu/generic/attention.inl"
+#include "engine/device/cpu/generic/table.inl"
+
+}  // namespace deepwell::engine::avx2
+
+DW_TARGET_END
+#endif

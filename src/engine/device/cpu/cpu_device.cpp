@@ -1,0 +1,388 @@
+// The CPU device: packing at load, and each operation as chunks for the compute pool.
+#include "engine/device/cpu/cpu_device.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/check.hpp"
+#include "base/concat.hpp"
+#include "engine/device/cpu/packed.hpp"
+#include "engine/quant/codec.hpp"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace deepwell::engine {
+
+namespace {
+
+constexpr std::uint32_t kRowChunk = 8;    // rows in a chunk of a row-wise operation
+constexpr std::uint32_t kRowPanel = 128;  // rows whose activations stay in cache while a chunk's weights pass by
+constexpr std::uint32_t kGluPanel = 32;   // rows of gate and up results held on one thread
+
+constexpr std::uint32_t round_up(std::uint32_t n, std::uint32_t to) { return (n + to - 1) / to * to; }
+constexpr std::uint32_t ceil_div(std::uint32_t n, std::uint32_t by) { return (n + by - 1) / by; }
+
+/// Flushing subnormals or another rounding mode would change results: a library may have set them behind us.
+void check_float_environment() {
+#if defined(__x86_64__)
+  constexpr unsigned kFlushOrRounding = 0x8000U | 0x0040U | 0x6000U;
+  DW_CHECK((_mm_getcsr() & kFlushOrRounding) == 0, "FTZ, DAZ or another rounding mode is set on an engine thread");
+#endif
+}
+
+}  // namespace
+
+CpuDevice::CpuDevice(const CpuDeviceOptions& options)
+    : options_(options), kernels_(kernel_table(options.isa)), pool_(options.n_threads) {
+  weights_.resize(1);
+  vectors_.resize(1);
+  rows_.resize(1);
+  scratch_.resize(options.n_threads);
+  for (ThreadScratch& scratch : scratch_) scratch.kv_blocks.resize(options.n_max_ctx_tok / kKvBlockTok + 1);
+  row_sequence_.resize(options.n_max_rows);
+  attention_tasks_.reserve(options.n_max_rows);
+}
+
+// --- memory ----------------------------------------------------------------------------------------------------------
+
+Result<CpuDevice::PackedWeight> CpuDevice::pack(QuantType type, std::uint32_t n_out, std::uint32_t n_in,
+                                                std::span<const std::byte> data) {
+  if (!has_packed_layout(type)) {
+    return Error{Code::kUnimplemented,
+                 concat("no CPU kernels for weights of type ", quant_type_name(type),
+                        "; supported: F32 F16 BF16 Q4_1 Q5_0 Q8_0 Q4_K Q6_K")};
+  }
+  const BlockShape block = block_shape(type);
+  if (n_out == 0 || n_in == 0 || n_in % block.n_elements != 0) {
+    return invalid_argument(concat("a weight of ", n_out, " x ", n_in, " does not fill blocks of ", block.n_elements));
+  }
+  const std::size_t row_bytes = static_cast<std::size_t>(n_in / block.n_elements) * block.n_bytes;
+  DW_CHECK(data.size() == row_bytes * n_out, "the caller hands over exactly the matrix");
+  PackedWeight weight{.type = type, .n_out = n_out, .n_in = n_in, .group_bytes = packed_group_bytes(type, n_in)};
+  const std::uint32_t n_groups = ceil_div(n_out, kRowGroup);
+  DW_ASSIGN(weight.packed, CpuMemory::allocate(weight.group_bytes * n_groups));
+  pool_.begin_step();
+  pool_.run(n_groups, [&](std::uint32_t group, std::uint32_t) {
+    pack_row_group(type, data.data(), row_bytes, n_out, n_in, group * kRowGroup,
+                   weight.packed.data() + group * weight.group_bytes);
+  });
+  pool_.end_step();
+  weight_bytes_ += weight.packed.n_bytes();
+  return weight;
+}
+
+Weight CpuDevice::keep(PackedWeight weight) {
+  const Weight name{static_cast<std::uint32_t>(weights_.size()), weight.n_out, weight.n_in};
+  max_act_width_ = std::max(max_act_width_, weight.n_in);
+  weights_.push_back(std::move(weight));
+  return name;
+}
+
+Result<Weight> CpuDevice::add_weight(QuantType type, std::uint32_t n_out, std::uint32_t n_in,
+                                     std::span<const std::byte> data) {
+  DW_ASSIGN(PackedWeight weight, pack(type, n_out, n_in, data));
+  return keep(std::move(weight));
+}
+
+Result<Weight> CpuDevice::add_embedding(QuantType type, std::uint32_t n_out, std::uint32_t n_in,
+                                        std::span<const std::byte> data, bool is_tied) {
+  if (is_tied) return add_weight(type, n_out, n_in, data);
+  PackedWeight weight{.type = type, .n_out = n_out, .n_in = n_in, .row_major = data};
+  return keep(std::move(weight));
+}
+
+Vector CpuDevice::add_vector(std::span<const float> values) {
+  std::vector<float> padded(values.begin(), values.end());
+  padded.resize(round_up(static_cast<std::uint32_t>(values.size()), 16), 0.0F);
+  vectors_.push_back(std::move(padded));
+  return {static_cast<std::uint32_t>(vectors_.size() - 1), static_cast<std::uint32_t>(values.size())};
+}
+
+Rows CpuDevice::add_rows(std::uint32_t width) {
+  RowBuffer buffer{.width = width, .stride = round_up(width, 16)};
+  auto memory = CpuMemory::allocate(sizeof(float) * buffer.stride * static_cast<std::size_t>(options_.n_max_rows));
+  DW_CHECK(memory.has_value(), "address space for row buffers");
+  buffer.memory = std::move(memory).value();
+  rows_.push_back(std::move(buffer));
+  return {static_cast<std::uint32_t>(rows_.size() - 1), width};
+}
+
+Status CpuDevice::set_kv_arena(const KvShape& shape, std::uint32_t n_blocks) {
+  if (shape.d_head % 16 != 0) {
+    return Error{Code::kUnimplemented, concat("a head of ", shape.d_head, " dimensions is not a multiple of 16")};
+  }
+  kv_shape_ = shape;
+  DW_ASSIGN(kv_arena_, CpuMemory::allocate(kv_block_bytes() * n_blocks));
+  return {};
+}
+
+std::uint64_t CpuDevice::kv_block_bytes() const {
+  return std::uint64_t{2} * sizeof(std::uint16_t) * kKvBlockTok * kv_shape_.d_head * kv_shape_.n_kv_heads *
+         kv_shape_.n_layers;
+}
+
+std::uint16_t* CpuDevice::kv_block(std::uint32_t block, std::uint32_t layer, std::uint32_t kv_head) {
+  const std::size_t per_head = std::size_t{2} * kKvBlockTok * kv_shape_.d_head;
+  const std::size_t index =
+      (static_cast<std::size_t>(block) * kv_shape_.n_layers + layer) * kv_shape_.n_kv_heads + kv_head;
+  return reinterpret_cast<std::uint16_t*>(kv_arena_.data()) + index * per_head;
+}
+
+void CpuDevice::copy_block(std::uint32_t from, std::uint32_t to) {
+  const std::size_t n_bytes = kv_block_bytes();
+  std::memcpy(kv_arena_.data() + to * n_bytes, kv_arena_.data() + from * n_bytes, n_bytes);
+}
+
+// --- a step ----------------------------------------------------------------------------------------------------------
+
+void CpuDevice::begin_step(const Step& step) {
+  check_float_environment();
+  step_ = step;
+  n_rows_ = static_cast<std::uint32_t>(step.tokens.size());
+  DW_CHECK(n_rows_ <= options_.n_max_rows, "a step holds at most n_max_rows rows");
+  attention_tasks_.clear();
+  for (std::uint32_t s = 0; s < step.sequences.size(); ++s) {
+    const StepSequence& sequence = step.sequences[s];
+    for (std::uint32_t r = 0; r < sequence.n_rows; ++r) row_sequence_[sequence.row_begin + r] = s;
+  }
+  pool_.begin_step();
+}
+
+void CpuDevice::end_step() { pool_.end_step(); }
+
+void CpuDevice::embed_rows(Weight table, Rows out) {
+  const PackedWeight& weight = weights_[table.index];
+  RowBuffer& rows = rows_[out.index];
+  pool_.run(ceil_div(n_rows_, kRowChunk), [&](std::uint32_t chunk, std::uint32_t) {
+    for (std::uint32_t r = chunk * kRowChunk; r < std::min(n_rows_, (chunk + 1) * kRowChunk); ++r) {
+      const auto token = static_cast<std::uint32_t>(step_.tokens[r]);
+      if (weight.row_major.empty()) {
+        unpack_row(weight.type, weight.packed.data() + token / kRowGroup * weight.group_bytes, weight.n_in,
+                   token % kRowGroup, rows.row(r));
+      } else {
+        const std::size_t row_bytes = weight.row_major.size() / weight.n_out;
+        decode_row(weight.type, weight.row_major.data() + token * row_bytes, weight.n_in, rows.row(r));
+      }
+    }
+  });
+}
+
+CpuDevice::ActSlot& CpuDevice::next_act(std::uint32_t width) {
+  last_act_ = 1 - last_act_;
+  ActSlot& slot = acts_[last_act_];
+  if (slot.f32_memory.data() == nullptr) {  // the first step
+    const std::size_t n_rows = options_.n_max_rows;
+    auto f32 = CpuMemory::allocate(n_rows * sizeof(float) * round_up(max_act_width_, 32));
+    auto q8 = CpuMemory::allocate(n_rows * sizeof(Q8Block) * ceil_div(max_act_width_, kQ8BlockLen));
+    DW_CHECK(f32.has_value() && q8.has_value(), "address space for activations");
+    slot.f32_memory = std::move(f32).value();
+    slot.q8_memory = std::move(q8).value();
+  }
+  DW_CHECK(width <= max_act_width_, "an activation is as wide as some weight's input");
+  slot.width = width;
+  slot.stride = round_up(width, 32);
+  slot.n_q8_blocks = ceil_div(width, kQ8BlockLen);
+  slot.has_f32 = slot.has_q8 = false;
+  slot.norm_source = 0;
+  return slot;
+}
+
+Act CpuDevice::name_of(const ActSlot& slot) const { return {static_cast<std::uint32_t>(&slot - acts_.data())}; }
+
+Act CpuDevice::norm_act(Rows x, Vector gain, float eps) {
+  ActSlot& slot = next_act(x.width);
+  slot.norm_source = x.index;
+  slot.norm_gain = gain.index;
+  slot.norm_eps = eps;
+  return name_of(slot);
+}
+
+bool CpuDevice::is_quantised(Weight w) const { return kernels_.gemm_q8(weights_[w.index].type) != nullptr; }
+
+/// Computes the form of an act that its consumer reads, unless it is there already.
+CpuDevice::ActSlot& CpuDevice::realise(Act act, bool needs_q8) {
+  ActSlot& slot = acts_[act.index];
+  const bool needs_norm = slot.norm_source != 0 && !slot.has_f32;
+  const bool needs_quantising = needs_q8 && !slot.has_q8;
+  if (!needs_norm && !needs_quantising) return slot;
+  pool_.run(ceil_div(n_rows_, kRowChunk), [&](std::uint32_t chunk, std::uint32_t) {
+    for (std::uint32_t r = chunk * kRowChunk; r < std::min(n_rows_, (chunk + 1) * kRowChunk); ++r) {
+      if (needs_norm) {
+        kernels_.rms_norm(rows_[slot.norm_source].row(r), vectors_[slot.norm_gain].data(), slot.width, slot.norm_eps,
+                          slot.f32(r));
+      }
+      if (needs_quantising) kernels_.quantise(slot.f32(r), slot.width, slot.q8(r));
+    }
+  });
+  slot.has_f32 = true;
+  slot.has_q8 = slot.has_q8 || needs_q8;
+  return slot;
+}
+
+/// One row group times `n_rows` rows from `row` on.
+void CpuDevice::multiply(ActSlot& act, const PackedWeight& w, std::uint32_t group, std::uint32_t row,
+                         std::uint32_t n_rows, float* out, std::size_t out_stride, const Epilogue& epilogue) {
+  const std::byte* packed = w.packed.data() + group * w.group_bytes;
+  if (const GemmQ8 gemm = kernels_.gemm_q8(w.type)) {
+    gemm(packed, act.q8(row), act.n_q8_blocks, n_rows, w.n_in, out, out_stride, epilogue);
+  } else {
+    kernels_.gemm_f32(w.type)(packed, act.f32(row), act.stride, n_rows, w.n_in, out, out_stride, epilogue);
+  }
+}
+
+void CpuDevice::run_linear(Act act, std::span<const LinearOut> outs, bool is_added) {
+  bool needs_q8 = false;
+  std::uint32_t n_groups = 0;
+  for (const LinearOut& out : outs) {
+    needs_q8 = needs_q8 || is_quantised(out.weight);
+    n_groups += ceil_div(out.weight.n_out, kRowGroup);
+  }
+  ActSlot& slot = realise(act, needs_q8);
+  const std::uint32_t per_chunk = std::clamp(n_groups / (pool_.n_threads() * 8), 1U, 8U);
+  pool_.run(ceil_div(n_groups, per_chunk), [&](std::uint32_t chunk, std::uint32_t) {
+    for (std::uint32_t row = 0; row < n_rows_; row += kRowPanel) {
+      const std::uint32_t n_rows = std::min(kRowPanel, n_rows_ - row);
+      std::uint32_t first = 0;  // of `out`, counted over all outs
+      for (const LinearOut& out : outs) {
+        const std::uint32_t n_here = ceil_div(out.weight.n_out, kRowGroup);
+        const std::uint32_t begin = std::max(chunk * per_chunk, first);
+        const std::uint32_t end = std::min((chunk + 1) * per_chunk, first + n_here);
+        RowBuffer& rows = rows_[out.out.index];
+        for (std::uint32_t g = begin; g < end; ++g) {
+          const std::uint32_t group = g - first;
+          const float* bias = vector_data(out.bias);
+          const Epilogue epilogue{.bias = bias == nullptr ? nullptr : bias + group * kRowGroup, .is_added = is_added};
+          multiply(slot, weights_[out.weight.index], group, row, n_rows, rows.row(row) + group * kRowGroup,
+                   rows.stride, epilogue);
+        }
+        first += n_here;
+      }
+    }
+  });
+}
+
+void CpuDevice::linear(Act act, std::span<const LinearOut> outs) { run_linear(act, outs, false); }
+
+void CpuDevice::linear_add(Act act, Weight weight, Vector bias, Rows x) {
+  const LinearOut out{weight, bias, x};
+  run_linear(act, {&out, 1}, true);
+}
+
+/// 32 outputs for all rows: both products, SwiGLU, and the 32 results quantised on the spot.
+void CpuDevice::glu_chunk(ActSlot& in, const PackedWeight& gate, const PackedWeight& up, std::uint32_t chunk,
+                          std::uint32_t thread, ActSlot& out) {
+  constexpr std::uint32_t kWide = 2 * kRowGroup;
+  std::vector<float>& floats = scratch_[thread].floats;
+  if (floats.size() < 2 * kGluPanel * kWide) floats.resize(2 * kGluPanel * kWide);
+  float* gates = floats.data();
+  float* ups = gates + kGluPanel * kWide;
+  const std::uint32_t n_groups = ceil_div(gate.n_out, kRowGroup);
+  const std::uint32_t n_here = std::min(2U, n_groups - 2 * chunk);
+  for (std::uint32_t row = 0; row < n_rows_; row += kGluPanel) {
+    const std::uint32_t n_rows = std::min(kGluPanel, n_rows_ - row);
+    for (std::uint32_t i = 0; i < n_here; ++i) {
+      multiply(in, gate, 2 * chunk + i, row, n_rows, gates + i * kRowGroup, kWide, {});
+      multiply(in, up, 2 * chunk + i, row, n_rows, ups + i * kRowGroup, kWide, {});
+    }
+    for (std::uint32_t r = 0; r < n_rows; ++r) {
+      float* result = out.f32(row + r) + chunk * kWide;
+      kernels_.swiglu(gates + r * kWide, ups + r * kWide, n_here * kRowGroup, result);
+      kernels_.quantise(result, n_here * kRowGroup, out.q8(row + r) + chunk);
+    }
+  }
+}
+
+Act CpuDevice::linear_glu(Act act, Weight gate, Weight up) {
+  ActSlot& in = realise(act, is_quantised(gate) || is_quantised(up));
+  ActSlot& out = next_act(gate.n_out);
+  const std::uint32_t n_chunks = ceil_div(gate.n_out, 2 * kRowGroup);
+  pool_.run(n_chunks, [&](std::uint32_t chunk, std::uint32_t thread) {
+    glu_chunk(in, weights_[gate.index], weights_[up.index], chunk, thread, out);
+  });
+  out.has_f32 = out.has_q8 = true;
+  return name_of(out);
+}
+
+void CpuDevice::rope_store(Rows q, Rows k, Rows v, const RopeParams& rope, const AttentionParams& attention) {
+  const bool is_interleaved = rope.kind == RopeKind::kInterleaved;
+  const std::uint32_t d_head = attention.d_head;
+  pool_.run(ceil_div(n_rows_, kRowChunk), [&](std::uint32_t chunk, std::uint32_t) {
+    for (std::uint32_t r = chunk * kRowChunk; r < std::min(n_rows_, (chunk + 1) * kRowChunk); ++r) {
+      const StepSequence& sequence = step_.sequences[row_sequence_[r]];
+      const std::uint32_t pos = sequence.pos_begin + r - sequence.row_begin;
+      const float* cos_sin = rope.cos_sin + static_cast<std::size_t>(pos) * rope.d_rope;
+      for (std::uint32_t h = 0; h < attention.n_heads; ++h) {
+        kernels_.rope(rows_[q.index].row(r) + h * d_head, rope.d_rope, is_interleaved, cos_sin);
+      }
+      const std::uint32_t block = sequence.kv_blocks[pos / kKvBlockTok];
+      for (std::uint32_t h = 0; h < attention.n_kv_heads; ++h) {
+        float* key = rows_[k.index].row(r) + h * d_head;
+        kernels_.rope(key, rope.d_rope, is_interleaved, cos_sin);
+        kernels_.store_kv(key, rows_[v.index].row(r) + h * d_head, d_head, pos % kKvBlockTok,
+                          kv_block(block, attention.layer, h));
+      }
+    }
+  });
+}
+
+void CpuDevice::attend(const AttentionTask& task, std::uint32_t kv_head, Rows q, const AttentionParams& params,
+                       std::uint32_t thread, ActSlot& out) {
+  ThreadScratch& scratch = scratch_[thread];
+  const StepSequence& sequence = step_.sequences[task.sequence];
+  const std::uint32_t group = params.n_heads / params.n_kv_heads;
+  const std::uint32_t n_valid = sequence.pos_begin + task.first_row + task.n_rows;
+  for (std::uint32_t b = 0; b < ceil_div(n_valid, kKvBlockTok); ++b) {
+    scratch.kv_blocks[b] = kv_block(sequence.kv_blocks[b], params.layer, kv_head);
+  }
+  const float* queries[kMaxTileQueries];
+  float* outputs[kMaxTileQueries];
+  std::uint32_t n_valid_keys[kMaxTileQueries];
+  std::uint32_t n_queries = 0;
+  for (std::uint32_t i = 0; i < task.n_rows; ++i) {
+    const std::uint32_t row = sequence.row_begin + task.first_row + i;
+    for (std::uint32_t h = kv_head * group; h < (kv_head + 1) * group; ++h) {
+      queries[n_queries] = rows_[q.index].row(row) + h * params.d_head;
+      outputs[n_queries] = out.f32(row) + h * params.d_head;
+      n_valid_keys[n_queries++] = sequence.pos_begin + task.first_row + i + 1;
+    }
+  }
+  const std::size_t n_floats = attention_scratch_floats(n_queries, params.d_head);
+  if (scratch.floats.size() < n_floats) scratch.floats.resize(n_floats);
+  kernels_.attention({.queries = queries, .outputs = outputs, .n_valid_keys = n_valid_keys, .n_queries = n_queries,
+                      .d_head = params.d_head, .scale = params.scale, .kv_blocks = scratch.kv_blocks.data(),
+                      .scratch = scratch.floats.data()});
+}
+
+Act CpuDevice::attention(Rows q, const AttentionParams& params) {
+  if (attention_tasks_.empty()) {  // the same for every layer of the step
+    const std::uint32_t n_tile_rows = std::max(1U, kMaxTileQueries / (params.n_heads / params.n_kv_heads));
+    for (std::uint32_t s = 0; s < step_.sequences.size(); ++s) {
+      const std::uint32_t n_rows = step_.sequences[s].n_rows;
+      for (std::uint32_t r = 0; r < n_rows; r += n_tile_rows) {
+        attention_tasks_.push_back({s, r, std::min(n_tile_rows, n_rows - r)});
+      }
+    }
+  }
+  ActSlot& out = next_act(params.n_heads * params.d_head);
+  const auto n_tasks = static_cast<std::uint32_t>(attention_tasks_.size());
+  pool_.run(n_tasks * params.n_kv_heads, [&](std::uint32_t chunk, std::uint32_t thread) {
+    attend(attention_tasks_[chunk / params.n_kv_heads], chunk % params.n_kv_heads, q, params, thread, out);
+  });
+  out.has_f32 = true;
+  return name_of(out);
+}
+
+void CpuDevice::gather_rows(Rows x, Rows out) {
+  for (std::uint32_t i = 0; i < step_.output_rows.size(); ++i) {
+    std::memcpy(rows_[out.index].row(i), rows_[x.index].row(step_.output_rows[i]), sizeof(float) * x.width);
+  }
+  n_rows_ = static_cast<std::uint32_t>(step_.output_rows.size());
+}
+
+std::span<const float> CpuDevice::read_row(Rows rows, std::uint32_t r) const {
+  return {rows_[rows.index].row(r), rows.width};
+}
+
+}  // namespace deepwell::engine

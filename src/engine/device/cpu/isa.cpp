@@ -1,0 +1,55 @@
+// Detection of instruction sets. Compiled for the baseline, never with -m flags.
+#include "engine/device/cpu/isa.hpp"
+
+#include <cstdlib>
+#include <string>
+
+#include "base/concat.hpp"
+
+namespace deepwell::engine {
+
+std::string_view isa_name(Isa isa) {
+  switch (isa) {
+    case Isa::kScalar: return "scalar";
+    case Isa::kAvx2: return "avx2";
+    case Isa::kAvx512: return "avx512";
+  }
+  return "scalar";
+}
+
+std::vector<Isa> supported_isas() {
+  std::vector<Isa> isas{Isa::kScalar};
+#if defined(__x86_64__)
+  // __builtin_cpu_supports also asks the operating system (XGETBV) whether it saves the wide registers.
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")) {
+    isas.push_back(Isa::kAvx2);
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512vnni")) {
+      isas.push_back(Isa::kAvx512);
+    }
+  }
+#endif
+  return isas;
+}
+
+Result<Isa> choose_isa() {
+  const std::vector<Isa> supported = supported_isas();
+  const char* forced = std::getenv("DEEPWELL_FORCE_ISA");
+  if (forced == nullptr || *forced == '\0') {
+    return supported.back();
+  }
+  for (const Isa isa : {Isa::kScalar, Isa::kAvx2, Isa::kAvx512}) {
+    if (isa_name(isa) != forced) continue;
+    for (const Isa have : supported) {
+      if (have == isa) return isa;
+    }
+    return Error{Code::kFailedPrecondition,
+                 concat("DEEPWELL_FORCE_ISA=", forced, ": this processor lacks it; the best it has is ",
+                        isa_name(supported.back()))};
+  }
+  return invalid_argument(concat("DEEPWELL_FORCE_ISA=", forced, " is unknown; use scalar, avx2 or avx512"));
+}
+
+}  // namespace deepwell::engine

@@ -1,0 +1,23 @@
+// Which instruction set the CPU kernels use: found at run time, or forced by DEEPWELL_FORCE_ISA.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "base/result.hpp"
+
+namespace deepwell::engine {
+
+enum class Isa : std::uint8_t { kScalar, kAvx2, kAvx512 };
+
+std::string_view isa_name(Isa isa);
+
+/// What this processor and operating system can run, slowest first. Always holds kScalar.
+std::vector<Isa> supported_isas();
+
+/// The best supported one, or the one that DEEPWELL_FORCE_ISA (scalar|avx2|avx512) names.
+/// Errors: kInvalidArgument (unknown name), kFailedPrecondition (this processor lacks it).
+Result<Isa> choose_isa();
+
+}  // namespace deepwell::engine

@@ -1,0 +1,74 @@
+// KernelTable: the CPU device's inner loops, one table per instruction set, all giving the same bits.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "engine/device/cpu/isa.hpp"
+#include "engine/device/cpu/q8_block.hpp"
+#include "engine/quant/types.hpp"
+
+namespace deepwell::engine {
+
+/// A tile of attention work: queries of consecutive rows of one sequence that share one key/value head.
+struct AttentionTile {
+  const float* const* queries;         // [n_queries] each [d_head] f32, in row order
+  float* const* outputs;               // [n_queries] each [d_head] f32
+  const std::uint32_t* n_valid_keys;   // [n_queries] keys 0..n-1 are seen; never 0, ascending
+  std::uint32_t n_queries;
+  std::uint32_t d_head;
+  float scale;
+  const std::uint16_t* const* kv_blocks;  // [ceil(max valid / 16)] K as [d_head][16] f16, then V as [16][d_head]
+  float* scratch;                         // attention_scratch_floats()
+};
+
+/// Floats of scratch that a tile needs.
+std::size_t attention_scratch_floats(std::uint32_t n_queries, std::uint32_t d_head);
+
+inline constexpr std::uint32_t kMaxTileQueries = 64;
+
+/// What happens to a finished dot product v of output o: out = v (+ bias[o]) (+ out).
+struct Epilogue {
+  const float* bias = nullptr;  // [16] of this row group, or none
+  bool is_added = false;
+};
+
+/// Multiplies one packed row group (16 outputs) with n_tokens quantised rows.
+/// `act` is [n_tokens][act_stride] Q8Block; writes out[t·out_stride + 0..15].
+using GemmQ8 = void (*)(const std::byte* group, const Q8Block* act, std::size_t act_stride, std::uint32_t n_tokens,
+                        std::uint32_t n_in, float* out, std::size_t out_stride, const Epilogue& epilogue);
+
+/// The same for float weights and f32 rows [n_tokens][x_stride].
+using GemmF32 = void (*)(const std::byte* group, const float* x, std::size_t x_stride, std::uint32_t n_tokens,
+                         std::uint32_t n_in, float* out, std::size_t out_stride, const Epilogue& epilogue);
+
+struct KernelTable {
+  Isa isa;
+
+  GemmQ8 gemm_q8(QuantType type) const;    // null if the type's weights are floats
+  GemmF32 gemm_f32(QuantType type) const;  // null if the type's weights are quantised
+
+  GemmQ8 q8_0, q4_1, q5_0, q4_k, q6_k;
+  GemmF32 f32, f16, bf16;
+
+  /// x [n] f32 -> blocks [ceil(n/32)]; the tail of the last block is zero.
+  void (*quantise)(const float* x, std::uint32_t n, Q8Block* blocks);
+  /// y = x · (1/sqrt(mean(x²) + eps)) · gain
+  void (*rms_norm)(const float* x, const float* gain, std::uint32_t n, float eps, float* y);
+  /// y = silu(gate) · up
+  void (*swiglu)(const float* gate, const float* up, std::uint32_t n, float* y);
+  /// Rotates one head's first d_rope dimensions in place; cos_sin is [d_rope/2][2].
+  void (*rope)(float* head, std::uint32_t d_rope, bool is_interleaved, const float* cos_sin);
+  /// Writes one token's key and value (f32) into its lane of a block (f16).
+  void (*store_kv)(const float* k, const float* v, std::uint32_t d_head, std::uint32_t lane, std::uint16_t* block);
+  void (*attention)(const AttentionTile& tile);
+};
+
+/// The table of an instruction set that supported_isas() lists.
+const KernelTable& kernel_table(Isa isa);
+
+namespace scalar { extern const KernelTable kKernels; }
+namespace avx2 { extern const KernelTable kKernels; }
+namespace avx512 { extern const KernelTable kKernels; }
+
+}  // namespace deepwell::engine
