@@ -14,34 +14,61 @@
 
 namespace deepwell::engine {
 
-enum class TokenKind : std::uint8_t { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6 };
+enum class TokenKind : std::uint8_t {
+  kNormal = 1,
+  kUnknown = 2,
+  kControl = 3,
+  kUserDefined = 4,
+  kUnused = 5,
+  kByte = 6
+};
 
 /// The vocabulary as the model file states it (GGUF keys tokenizer.ggml.*). Plain data.
 struct Vocabulary {
-  std::string model;                    // "gpt2": byte-level BPE
-  std::string pre;                      // "qwen2", "llama-bpe", "smollm", "deepseek-r1-qwen", ...
-  std::vector<std::string> tokens;      // [n_vocab] in the file's byte-to-unicode spelling
-  std::vector<TokenKind> kinds;         // [n_vocab]
-  std::vector<std::string> merges;      // "left right", best first
+  std::string model;                // "gpt2": byte-level BPE
+  std::string pre;                  // "qwen2", "llama-bpe", "smollm", "deepseek-r1-qwen", ...
+  std::vector<std::string> tokens;  // [n_vocab] in the file's byte-to-unicode spelling
+  std::vector<TokenKind> kinds;     // [n_vocab]
+  std::vector<std::string> merges;  // "left right", best first
   std::optional<TokenId> bos, eos, eot, eom, pad;
-  std::vector<TokenId> end_ids;         // further end-of-generation ids
+  std::vector<TokenId> end_ids;  // further end-of-generation ids
   bool add_bos = false;
 };
 
-/// Immutable and thread-safe once made.
+/// A stretch of text and whether its author may write special tokens: the template may, a user may
+/// not.
+struct TextSpan {
+  std::string_view text;
+  bool is_trusted = false;
+};
+
+/// Immutable and thread-safe once made. Encoding takes time linear in the text (n log n within one
+/// word).
+///
+/// Special tokens are control and user-defined ones ("<|im_end|>", "<think>"): trusted text yields
+/// them wherever it spells them, the longest at each place; untrusted text never does, it is
+/// tokenised as the characters it has.
 class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
 
-  /// Text that a person or a document wrote. Never yields a control token, whatever the text says.
-  /// Invalid UTF-8 is encoded byte by byte, so decode(encode(x)) == x for every byte string.
+  /// Text that a person or a document wrote. Never yields a special token, whatever the text says.
+  /// Invalid UTF-8 is encoded byte by byte, so decode(encode(x)) == x for every byte string. The
+  /// one exception are bytes that the vocabulary has no token for (SmolLM2 lacks 21 of 256, none of
+  /// them in common text): each becomes U+FFFD. Text is not normalised: NFC is the caller's choice.
   virtual std::vector<TokenId> encode(std::string_view text) const = 0;
 
-  /// Text that a chat template or the operator wrote: spellings of control tokens become those tokens.
+  /// Text that a chat template or the operator wrote: spellings of special tokens become those
+  /// tokens.
   virtual std::vector<TokenId> encode_with_specials(std::string_view text) const = 0;
 
-  /// The exact bytes of one token (may be part of a UTF-8 character). A control token's bytes are its spelling if
-  /// `show_specials`, else empty. Ids outside the vocabulary give an empty string.
+  /// A prompt of trusted and untrusted stretches. Words are cut and merged across their borders:
+  /// where untrusted text spells no special token, the ids are those of encode_with_specials over
+  /// all the text in one.
+  virtual std::vector<TokenId> encode_spans(std::span<const TextSpan> spans) const = 0;
+
+  /// The exact bytes of one token (may be part of a UTF-8 character). A control token's bytes are
+  /// its spelling if `show_specials`, else empty. Ids outside the vocabulary give an empty string.
   virtual std::string token_bytes(TokenId id, bool show_specials = false) const = 0;
 
   virtual std::string decode(std::span<const TokenId> ids, bool show_specials = false) const = 0;
@@ -55,6 +82,8 @@ class Tokenizer {
   virtual std::uint32_t n_vocab() const = 0;
   virtual const Vocabulary& vocabulary() const = 0;
 
+  /// Errors: kInvalidArgument for a vocabulary that contradicts itself, kUnimplemented for a model
+  /// or pre-tokenizer that is not supported.
   static Result<std::unique_ptr<Tokenizer>> create(Vocabulary vocabulary);
 };
 
@@ -64,8 +93,8 @@ class StreamDecoder {
   explicit StreamDecoder(const Tokenizer& tokenizer, bool show_specials = false)
       : tokenizer_(tokenizer), show_specials_(show_specials) {}
 
-  /// The text that is certain after this token: complete UTF-8 characters; bytes that can never become one are
-  /// replaced by U+FFFD.
+  /// The text that is certain after this token: complete UTF-8 characters; bytes that can never
+  /// become one are replaced by U+FFFD.
   std::string push(TokenId id);
 
   /// What is left at the end of the stream, incomplete characters replaced by U+FFFD.

@@ -1,0 +1,59 @@
+// The byte alphabet, computed once at compile time.
+#include "engine/tokenizer/byte_alphabet.hpp"
+
+#include <array>
+
+#include "engine/tokenizer/utf8.hpp"
+
+namespace deepwell::engine {
+namespace {
+
+constexpr std::size_t kNBytes = 256;
+constexpr char32_t kFirstStandIn = 0x100;
+constexpr std::size_t kNStandIns = 68;  // bytes that are not visible characters
+
+constexpr bool is_visible(std::size_t byte) {
+  return (byte > 0x20 && byte < 0x7F) || (byte > 0xA0 && byte != 0xAD);
+}
+
+struct Alphabet {
+  std::array<char32_t, kNBytes> char_of_byte{};
+  std::array<std::int16_t, kFirstStandIn + kNStandIns> byte_of_char{};  // -1: not in the alphabet
+};
+
+constexpr Alphabet kAlphabet = [] {
+  Alphabet alphabet;
+  for (auto& byte : alphabet.byte_of_char) byte = -1;
+  char32_t next_stand_in = kFirstStandIn;
+  for (std::size_t byte = 0; byte < kNBytes; ++byte) {
+    const char32_t c = is_visible(byte) ? static_cast<char32_t>(byte) : next_stand_in++;
+    alphabet.char_of_byte[byte] = c;
+    alphabet.byte_of_char[c] = static_cast<std::int16_t>(byte);
+  }
+  return alphabet;
+}();
+
+}  // namespace
+
+std::string spell_byte(std::uint8_t byte) {
+  const char32_t c = kAlphabet.char_of_byte[byte];
+  if (c < 0x80) return {static_cast<char>(c)};
+  return {static_cast<char>(0xC0 | (c >> 6)), static_cast<char>(0x80 | (c & 0x3F))};
+}
+
+std::optional<std::string> unspell_bytes(std::string_view spelling) {
+  std::string bytes;
+  bytes.reserve(spelling.size());
+  while (!spelling.empty()) {
+    const Utf8Step step = utf8_step(spelling);
+    if (step.kind != Utf8Step::Kind::kCharacter) return std::nullopt;
+    if (step.code_point >= kAlphabet.byte_of_char.size()) return std::nullopt;
+    const std::int16_t byte = kAlphabet.byte_of_char[step.code_point];
+    if (byte < 0) return std::nullopt;
+    bytes.push_back(static_cast<char>(byte));
+    spelling.remove_prefix(step.n_bytes);
+  }
+  return bytes;
+}
+
+}  // namespace deepwell::engine
