@@ -65,17 +65,17 @@ VARIANTS = [
     Variant("llama-tied-gqa4-d16-long-f16", "llama", 4, 1, 16, is_tied=True, types=F16, len_tok=300, first_kept=276),
     Variant("llama-untied-gqa1-d16-f32", "llama", 2, 2, 16, types=F32, d_model=32),
     Variant("llama-linear-gqa4-d16-f16", "llama", 4, 1, 16, is_tied=True, types=F16, n_layers=1, rope=LINEAR),
-    Variant("llama-llama3-gqa2-d32-f16", "llama", 2, 1, 32, is_tied=True, types=F16, n_layers=1,
+    Variant("llama-llama3-gqa2-d32-f16", "llama", 4, 2, 32, is_tied=True, types=F16, n_layers=1,
             rope_base=500000.0, rope=LLAMA3),
     Variant("llama-yarn-gqa2-d32-f16", "llama", 2, 1, 32, is_tied=True, types=F16, n_layers=1, rope=YARN),
-    Variant("qwen2-tied-gqa7-d16-f16", "qwen2", 7, 1, 16, is_tied=True, types=F16, rope_base=1000000.0),
-    Variant("qwen2-untied-gqa2-d64-f16", "qwen2", 2, 1, 64, types=F16, n_layers=1),
+    Variant("qwen2-tied-gqa7-d16-f16", "qwen2", 7, 1, 16, is_tied=True, d_model=112, types=F16, rope_base=1000000.0),
+    Variant("qwen2-untied-gqa2-d32-f16", "qwen2", 2, 1, 32, types=F16, n_layers=1),
     Variant("qwen2-yarn-gqa2-d32-f16", "qwen2", 2, 1, 32, is_tied=True, types=F16, n_layers=1, rope=YARN),
     Variant("llama-tied-gqa4-d16-q4_1", "llama", 4, 1, 16, is_tied=True, types={"": Q.Q4_1, "token_embd": Q.Q8_0}),
     Variant("llama-untied-gqa2-d32-q8_0", "llama", 2, 1, 32, types={"": Q.Q8_0}),
     Variant("qwen2-untied-gqa2-d16-q5_0", "qwen2", 4, 2, 16, types={"": Q.Q5_0, "output": Q.Q8_0, "attn_v": Q.Q8_0}),
-    Variant("qwen2-tied-gqa2-d64-k-mix", "qwen2", 2, 1, 64, is_tied=True, d_model=256, d_ff=256, n_layers=1,
-            types={"": Q.Q4_K, "ffn_down": Q.Q6_K, "attn_v": Q.Q6_K, "attn_output": Q.Q8_0}),
+    Variant("qwen2-tied-gqa4-d64-k-mix", "qwen2", 4, 1, 64, is_tied=True, d_model=256, d_ff=256, n_layers=1,
+            types={"": Q.Q4_K, "ffn_down": Q.Q6_K, "attn_v": Q.Q6_K}),
 ]
 
 
