@@ -5,9 +5,9 @@
 #include <utility>
 #include <vector>
 
-namespace deepwell::engine {
+#include "engine/tokenizer/token_id.hpp"
 
-using TokenId = std::int32_t;
+namespace deepwell::engine {
 
 /// How logits become a token. The order in which these apply is fixed in sampler.cpp, in one list.
 struct SamplingParams {

@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-#include "engine/sampling/params.hpp"
+#include "engine/tokenizer/token_id.hpp"
 #include "engine/tokenizer/pair_table.hpp"
 
 namespace deepwell::engine {

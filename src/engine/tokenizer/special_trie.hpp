@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "engine/sampling/params.hpp"
+#include "engine/tokenizer/token_id.hpp"
 #include "engine/tokenizer/pair_table.hpp"
 
 namespace deepwell::engine {

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "base/result.hpp"
-#include "engine/sampling/params.hpp"
+#include "engine/tokenizer/token_id.hpp"
 
 namespace deepwell::engine {
 
