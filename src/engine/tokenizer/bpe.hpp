@@ -6,8 +6,8 @@
 #include <string_view>
 #include <vector>
 
-#include "engine/tokenizer/token_id.hpp"
 #include "engine/tokenizer/pair_table.hpp"
+#include "engine/tokenizer/token_id.hpp"
 
 namespace deepwell::engine {
 

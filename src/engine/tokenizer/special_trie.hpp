@@ -6,8 +6,8 @@
 #include <utility>
 #include <vector>
 
-#include "engine/tokenizer/token_id.hpp"
 #include "engine/tokenizer/pair_table.hpp"
+#include "engine/tokenizer/token_id.hpp"
 
 namespace deepwell::engine {
 
