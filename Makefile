@@ -1,0 +1,72 @@
+# The project's commands. `make help` lists them; each installs what it needs, builds what changed, and then works.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+MODEL ?= default
+HOST ?= 127.0.0.1
+PORT ?= 8080
+# One compiler a core, but no more than the memory carries: a file that includes Beast takes about 1.2 GB.
+JOBS ?= $(shell awk -v cores="$$(nproc)" '/MemAvailable/ { n = int($$2 / 1300000); if (n < 1) n = 1; print n < cores ? n : cores }' /proc/meminfo)
+BOOTSTRAP ?= tools/bootstrap.sh
+PYTHON ?= python3
+SMALL_LABELS = unit|kernel|golden
+
+.PHONY: help run build test test-all asan tsan check tidy format clean
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "  variables: MODEL=$(MODEL) HOST=$(HOST) PORT=$(PORT) JOBS=$(JOBS)"
+
+run: build ## build, fetch the model once, and serve it on http://127.0.0.1:8080
+	build/release/deepwell pull $(MODEL)
+	exec build/release/deepwell serve --model $(MODEL) --host $(HOST) --port $(PORT)
+
+build: ## the program as it is shipped: build/release/deepwell
+	@$(BOOTSTRAP) build
+	@tools/preflight.sh build/release 1000
+	@mkdir -p build
+	@cmake --preset release > build/release.configure.log 2>&1 || { cat build/release.configure.log; exit 1; }
+	@cmake --build build/release --parallel $(JOBS)
+
+test: ## every fast test and check; closes with `N passed, N failed`
+	@$(BOOTSTRAP) test
+	@tools/preflight.sh build/dev 3000
+	cmake --preset dev
+	cmake --build build/dev --parallel $(JOBS)
+	$(PYTHON) tools/run_tests.py --build build/dev --labels '$(SMALL_LABELS)' --jobs $(JOBS) --checks
+
+test-all: ## the fast tests, then real weights, clients, sanitizers: takes long
+	@$(MAKE) --no-print-directory test
+	$(PYTHON) tools/run_tests.py --build build/dev --labels 'functional|weights|slow|fault' --jobs 1
+	@$(MAKE) --no-print-directory asan
+	@$(MAKE) --no-print-directory tsan
+
+asan: ## the fast tests under AddressSanitizer and UBSan
+	@$(BOOTSTRAP) test
+	@tools/preflight.sh build/asan 5000
+	cmake --preset asan
+	cmake --build build/asan --parallel $(JOBS)
+	$(PYTHON) tools/run_tests.py --build build/asan --labels '$(SMALL_LABELS)' --jobs $(JOBS)
+
+tsan: ## the fast tests under ThreadSanitizer
+	@$(BOOTSTRAP) test
+	@tools/preflight.sh build/tsan 5000
+	cmake --preset tsan
+	cmake --build build/tsan --parallel $(JOBS)
+	$(PYTHON) tools/run_tests.py --build build/tsan --labels unit --jobs $(JOBS)
+
+check: ## layers, style, format, spelling, headers: no build needed
+	@$(BOOTSTRAP) test
+	$(PYTHON) tools/check.py
+
+tidy: ## clang-tidy over what build/dev compiles (slow; needs clang-tidy)
+	@mkdir -p build
+	@cmake --preset dev > build/dev.configure.log
+	run-clang-tidy -quiet -p build/dev -j $(JOBS) '^$(CURDIR)/src/.*'
+
+format: ## rewrite the C++ files in the project's format
+	git ls-files -z --cached --others --exclude-standard 'src/*.hpp' 'src/*.cpp' 'src/*.inl' 'fuzz/*.cpp' | xargs -0 clang-format -i
+
+clean: ## remove everything that was built
+	rm -rf build

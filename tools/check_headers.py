@@ -1,0 +1,31 @@
+#!/usr/bin/env python3
+# Checks that every header compiles alone, and twice (include guard), with the project's flags.
+import concurrent.futures
+import os
+import subprocess
+import sys
+
+import sources
+
+FLAGS = ["-std=c++20", "-fsyntax-only", "-Wall", "-Wextra", "-DDEEPWELL_VERSION=\"check\"", "-DBOOST_ASIO_SEPARATE_COMPILATION",
+         "-DBOOST_BEAST_SEPARATE_COMPILATION", "-DBOOST_ASIO_NO_DEPRECATED"]
+
+
+def check(header):
+    name = header.removeprefix("src/")
+    code = f'#include "{name}"\n#include "{name}"\n'
+    command = [os.environ.get("CXX", "g++"), *FLAGS, "-Isrc", "-x", "c++", "-"]
+    run = subprocess.run(command, input=code, cwd=sources.ROOT, capture_output=True, text=True)
+    return None if run.returncode == 0 else f"{header} does not compile alone:\n" + "\n".join(run.stderr.split("\n")[:8])
+
+
+def main():
+    headers = [h for h in sources.tree(".hpp") if h.startswith("src/")]
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        complaints = [c for c in pool.map(check, headers) if c]
+    print("\n".join(complaints))
+    return 1 if complaints else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
