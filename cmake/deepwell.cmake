@@ -19,7 +19,8 @@ target_link_libraries(deepwell_flags INTERFACE Threads::Threads)
 # Contraction would fuse a multiply and an add wherever the compiler likes: the same source would give
 # other bits on other instruction sets. FMA happens only where it is written.
 target_compile_options(deepwell_flags INTERFACE
-  -ffp-contract=off -Wall -Wextra -Wshadow -Wconversion)
+  -ffp-contract=off -Wall -Wextra -Wshadow -Wconversion
+  -Wno-missing-field-initializers)  # an options struct names only what differs from its defaults
 target_compile_definitions(deepwell_flags INTERFACE DEEPWELL_VERSION="${PROJECT_VERSION}")
 if(DEEPWELL_WERROR)
   target_compile_options(deepwell_flags INTERFACE -Werror)
