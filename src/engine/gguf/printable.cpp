@@ -39,10 +39,11 @@ std::string printable(std::string_view text, std::size_t max_bytes) {
       out += "...";
       break;
     }
-    if (length == 0) {
-      const auto byte = static_cast<unsigned char>(text[i]);
-      out += text[i] == '\n' ? "\\n" : concat("\\x", kHex[byte >> 4], kHex[byte & 15]);
-      ++i;
+    if (text[i] == '"' || text[i] == '\\') {
+      out += concat('\\', text[i++]);
+    } else if (length == 0) {
+      const auto byte = static_cast<unsigned char>(text[i++]);
+      out += byte == '\n' ? "\\n" : concat("\\x", kHex[byte >> 4], kHex[byte & 15]);
     } else {
       out += text.substr(i, length);
       i += length;
