@@ -113,7 +113,7 @@ constexpr ScaleMin scale_min_at(const std::uint8_t (&scales)[12], unsigned j) {
 
 /// Group j's (0 .. 15) scale of Q3_K, -32 .. 31.
 constexpr int scale_at(const BlockQ3K& b, unsigned j) {
-  const unsigned low = j < 8 ? b.scales[j] & 0x0FU : b.scales[j - 8] >> 4;
+  const unsigned low = (b.scales[j % 8] >> (4 * (j / 8))) & 0x0FU;
   const unsigned high = (b.scales[8 + j % 4] >> (2 * (j / 4))) & 3U;
   return static_cast<int>(low | (high << 4)) - 32;
 }
