@@ -55,12 +55,24 @@ enum class RopeKind : std::uint8_t {
   kHalves,       // rotates pairs (i, i + d_rope/2): qwen and most others
 };
 
+inline constexpr std::uint32_t kKvBlockTok = 16;  // tokens in a block of keys and values
+
+/// The element type in which keys and values are kept (and read: attention sees them as stored).
+enum class KvType : std::uint8_t { kF16, kF32 };
+
 /// How a model keeps keys and values, per layer and token.
 struct KvShape {
   std::uint32_t n_layers = 0;
   std::uint32_t n_kv_heads = 0;
   std::uint32_t d_head = 0;  // a multiple of 16
+  KvType type = KvType::kF16;
 };
+
+/// Bytes of one block of 16 tokens, all layers and heads, keys and values.
+constexpr std::uint64_t kv_block_bytes(const KvShape& shape) {
+  const std::uint64_t n_element_bytes = shape.type == KvType::kF16 ? 2 : 4;
+  return 2 * n_element_bytes * kKvBlockTok * shape.d_head * shape.n_kv_heads * shape.n_layers;
+}
 
 /// What attention needs to know besides the rows.
 struct AttentionParams {
@@ -77,8 +89,6 @@ struct RopeParams {
   std::uint32_t d_rope = 0;        // rotated dimensions of a head; the rest pass through
   const float* cos_sin = nullptr;  // [n_positions, d_rope/2, 2] f32, owned by the model
 };
-
-inline constexpr std::uint32_t kKvBlockTok = 16;  // tokens in a block of keys and values
 
 /// One sequence's part of a step: `n_rows` consecutive rows at consecutive positions.
 struct StepSequence {
@@ -115,7 +125,6 @@ class Device {
   virtual Rows add_rows(std::uint32_t width) = 0;
   /// The arena of keys and values. Blocks are 16 tokens, all layers. Errors: kResourceExhausted.
   virtual Status set_kv_arena(const KvShape& shape, std::uint32_t n_blocks) = 0;
-  virtual std::uint64_t kv_block_bytes() const = 0;
   virtual std::uint64_t weight_bytes() const = 0;  // packed, as read by one decode step of one sequence
   virtual std::uint32_t n_max_rows() const = 0;
 

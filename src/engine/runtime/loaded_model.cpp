@@ -37,9 +37,8 @@ std::uint64_t available_memory_bytes() {
 }
 
 /// Blocks for n_sequences of the longest sequence, or as many as half of the free memory holds.
-Result<std::uint32_t> size_arena(const LoadOptions& options, std::uint32_t n_ctx_tok, const HyperParams& hyper) {
-  const std::uint64_t block_bytes = std::uint64_t{2} * sizeof(std::uint16_t) * kKvBlockTok * hyper.d_head *
-                                    hyper.n_kv_heads * hyper.n_layers;
+Result<std::uint32_t> size_arena(const LoadOptions& options, std::uint32_t n_ctx_tok, const KvShape& shape) {
+  const std::uint64_t block_bytes = kv_block_bytes(shape);
   const std::uint64_t per_sequence = (n_ctx_tok + kKvBlockTok - 1) / kKvBlockTok;
   const std::uint64_t free_bytes = available_memory_bytes();
   if (per_sequence * block_bytes > free_bytes) {
@@ -79,8 +78,10 @@ Result<LoadedModel> LoadedModel::load(const LoadOptions& options) {
   auto device = std::make_unique<CpuDevice>(CpuDeviceOptions{
       .isa = isa, .n_threads = n_threads, .n_max_rows = options.n_max_rows, .n_max_ctx_tok = n_ctx_tok});
   DW_ASSIGN(auto model, Model::load(std::move(file), n_ctx_tok, *device, options.on_progress));
-  DW_ASSIGN(const std::uint32_t n_blocks, size_arena(options, n_ctx_tok, model->hyper));
-  DW_TRY(device->set_kv_arena({model->hyper.n_layers, model->hyper.n_kv_heads, model->hyper.d_head}, n_blocks));
+  const HyperParams& hyper = model->hyper;
+  const KvShape shape{hyper.n_layers, hyper.n_kv_heads, hyper.d_head, options.kv_type};
+  DW_ASSIGN(const std::uint32_t n_blocks, size_arena(options, n_ctx_tok, shape));
+  DW_TRY(device->set_kv_arena(shape, n_blocks));
   return LoadedModel{std::move(device), std::move(model), BlockPool(n_blocks), n_ctx_tok, n_threads, isa};
 }
 

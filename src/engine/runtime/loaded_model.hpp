@@ -22,6 +22,7 @@ struct LoadOptions {
   std::uint32_t n_ctx_tok = 0;      // longest sequence; 0: the model's own, at most kDefaultCtxTok
   std::uint32_t n_sequences = 1;    // so many of the longest sequence should fit the arena at once
   std::uint32_t n_max_rows = 512;   // rows of a step at most
+  KvType kv_type = KvType::kF16;
   std::optional<Isa> isa;           // none: the best, or what DEEPWELL_FORCE_ISA says
   std::function<void(double fraction)> on_progress;  // may be empty
 };

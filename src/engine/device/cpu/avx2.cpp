@@ -77,14 +77,16 @@ struct V {
     return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(x)),
             _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(x, 8)))};
   }
+  static __m256 widen_brain(__m128i x) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(x), 16));
+  }
+  static void store_rounded(float* p, F a) { store(p, a); }
+  static void store_rounded(Half* p, F a) { store_f16(&p->bits, a); }
   static F load_weights(const float* p) { return load(p); }
   static F load_weights(const Half* p) { return load_f16(&p->bits); }
   static F load_weights(const Brain* p) {
     const auto* q = reinterpret_cast<const __m128i*>(p);
-    const auto widen = [](__m128i x) {
-      return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(x), 16));
-    };
-    return {widen(_mm_loadu_si128(q)), widen(_mm_loadu_si128(q + 1))};
+    return {widen_brain(_mm_loadu_si128(q)), widen_brain(_mm_loadu_si128(q + 1))};
   }
 
   static I set_int(std::int32_t x) { return {_mm256_set1_epi32(x), _mm256_set1_epi32(x)}; }

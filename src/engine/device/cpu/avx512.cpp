@@ -52,6 +52,8 @@ struct V {
   static F load_i8(const std::int8_t* p) {
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
   }
+  static void store_rounded(float* p, F a) { store(p, a); }
+  static void store_rounded(Half* p, F a) { store_f16(&p->bits, a); }
   static F load_weights(const float* p) { return load(p); }
   static F load_weights(const Half* p) { return load_f16(&p->bits); }
   static F load_weights(const Brain* p) {

@@ -114,24 +114,20 @@ Status CpuDevice::set_kv_arena(const KvShape& shape, std::uint32_t n_blocks) {
     return Error{Code::kUnimplemented, concat("a head of ", shape.d_head, " dimensions is not a multiple of 16")};
   }
   kv_shape_ = shape;
-  DW_ASSIGN(kv_arena_, CpuMemory::allocate(kv_block_bytes() * n_blocks));
+  DW_ASSIGN(kv_arena_, CpuMemory::allocate(kv_block_bytes(shape) * n_blocks));
   return {};
 }
 
-std::uint64_t CpuDevice::kv_block_bytes() const {
-  return std::uint64_t{2} * sizeof(std::uint16_t) * kKvBlockTok * kv_shape_.d_head * kv_shape_.n_kv_heads *
-         kv_shape_.n_layers;
-}
-
-std::uint16_t* CpuDevice::kv_block(std::uint32_t block, std::uint32_t layer, std::uint32_t kv_head) {
-  const std::size_t per_head = std::size_t{2} * kKvBlockTok * kv_shape_.d_head;
+/// One head's part of a block in one layer.
+std::byte* CpuDevice::kv_block(std::uint32_t block, std::uint32_t layer, std::uint32_t kv_head) {
+  const std::size_t head_bytes = kv_block_bytes(kv_shape_) / kv_shape_.n_kv_heads / kv_shape_.n_layers;
   const std::size_t index =
       (static_cast<std::size_t>(block) * kv_shape_.n_layers + layer) * kv_shape_.n_kv_heads + kv_head;
-  return reinterpret_cast<std::uint16_t*>(kv_arena_.data()) + index * per_head;
+  return kv_arena_.data() + index * head_bytes;
 }
 
 void CpuDevice::copy_block(std::uint32_t from, std::uint32_t to) {
-  const std::size_t n_bytes = kv_block_bytes();
+  const std::size_t n_bytes = kv_block_bytes(kv_shape_);
   std::memcpy(kv_arena_.data() + to * n_bytes, kv_arena_.data() + from * n_bytes, n_bytes);
 }
 
@@ -308,6 +304,7 @@ Act CpuDevice::linear_glu(Act act, Weight gate, Weight up) {
 void CpuDevice::rope_store(Rows q, Rows k, Rows v, const RopeParams& rope, const AttentionParams& attention) {
   const bool is_interleaved = rope.kind == RopeKind::kInterleaved;
   const std::uint32_t d_head = attention.d_head;
+  const auto kv_type = static_cast<std::size_t>(kv_shape_.type);
   pool_.run(ceil_div(n_rows_, kRowChunk), [&](std::uint32_t chunk, std::uint32_t) {
     for (std::uint32_t r = chunk * kRowChunk; r < std::min(n_rows_, (chunk + 1) * kRowChunk); ++r) {
       const StepSequence& sequence = step_.sequences[row_sequence_[r]];
@@ -320,7 +317,7 @@ void CpuDevice::rope_store(Rows q, Rows k, Rows v, const RopeParams& rope, const
       for (std::uint32_t h = 0; h < attention.n_kv_heads; ++h) {
         float* key = rows_[k.index].row(r) + h * d_head;
         kernels_.rope(key, rope.d_rope, is_interleaved, cos_sin);
-        kernels_.store_kv(key, rows_[v.index].row(r) + h * d_head, d_head, pos % kKvBlockTok,
+        kernels_.store_kv[kv_type](key, rows_[v.index].row(r) + h * d_head, d_head, pos % kKvBlockTok,
                           kv_block(block, attention.layer, h));
       }
     }
@@ -350,7 +347,7 @@ void CpuDevice::attend(const AttentionTask& task, std::uint32_t kv_head, Rows q,
   }
   const std::size_t n_floats = attention_scratch_floats(n_queries, params.d_head);
   if (scratch.floats.size() < n_floats) scratch.floats.resize(n_floats);
-  kernels_.attention({.queries = queries, .outputs = outputs, .n_valid_keys = n_valid_keys, .n_queries = n_queries,
+  kernels_.attention[static_cast<std::size_t>(kv_shape_.type)]({.queries = queries, .outputs = outputs, .n_valid_keys = n_valid_keys, .n_queries = n_queries,
                       .d_head = params.d_head, .scale = params.scale, .kv_blocks = scratch.kv_blocks.data(),
                       .scratch = scratch.floats.data()});
 }

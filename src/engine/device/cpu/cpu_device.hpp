@@ -31,7 +31,6 @@ class CpuDevice final : public Device {
   Vector add_vector(std::span<const float> values) override;
   Rows add_rows(std::uint32_t width) override;
   Status set_kv_arena(const KvShape& shape, std::uint32_t n_blocks) override;
-  std::uint64_t kv_block_bytes() const override;
   std::uint64_t weight_bytes() const override { return weight_bytes_; }
   std::uint32_t n_max_rows() const override { return options_.n_max_rows; }
 
@@ -59,12 +58,12 @@ class CpuDevice final : public Device {
     QuantType type = QuantType::F32;
     std::uint32_t n_out = 0, n_in = 0;
     std::size_t group_bytes = 0;
-    CpuMemory packed;                       // [ceil(n_out/16)] row groups; empty for an untied embedding
-    std::span<const std::byte> row_major;   // an untied embedding, in the model file
+    CpuMemory packed = {};                  // [ceil(n_out/16)] row groups; empty for an untied embedding
+    std::span<const std::byte> row_major = {};  // an untied embedding, in the model file
   };
   struct RowBuffer {
     std::uint32_t width = 0, stride = 0;  // stride: width rounded up to 16
-    CpuMemory memory;                     // [n_max_rows, stride] f32
+    CpuMemory memory = {};                // [n_max_rows, stride] f32
     float* row(std::size_t r) { return reinterpret_cast<float*>(memory.data()) + r * stride; }
     const float* row(std::size_t r) const { return reinterpret_cast<const float*>(memory.data()) + r * stride; }
   };
@@ -83,7 +82,7 @@ class CpuDevice final : public Device {
   };
   struct ThreadScratch {
     std::vector<float> floats;
-    std::vector<const std::uint16_t*> kv_blocks;
+    std::vector<const std::byte*> kv_blocks;
   };
 
   Result<PackedWeight> pack(QuantType type, std::uint32_t n_out, std::uint32_t n_in, std::span<const std::byte> data);
@@ -99,7 +98,7 @@ class CpuDevice final : public Device {
                  std::uint32_t thread, ActSlot& out);
   void attend(const AttentionTask& task, std::uint32_t kv_head, Rows q, const AttentionParams& params,
               std::uint32_t thread, ActSlot& out);
-  std::uint16_t* kv_block(std::uint32_t block, std::uint32_t layer, std::uint32_t kv_head);
+  std::byte* kv_block(std::uint32_t block, std::uint32_t layer, std::uint32_t kv_head);
   const float* vector_data(Vector v) const { return v ? vectors_[v.index].data() : nullptr; }
 
   CpuDeviceOptions options_;
@@ -114,7 +113,7 @@ class CpuDevice final : public Device {
   std::uint64_t weight_bytes_ = 0;
 
   KvShape kv_shape_;
-  CpuMemory kv_arena_;  // [n_blocks][n_layers][n_kv_heads] of K [d_head][16] then V [16][d_head], f16
+  CpuMemory kv_arena_;  // [n_blocks][n_layers][n_kv_heads] of K [d_head][16] then V [16][d_head]
 
   Step step_;
   std::uint32_t n_rows_ = 0;

@@ -18,7 +18,7 @@ struct AttentionTile {
   std::uint32_t n_queries;
   std::uint32_t d_head;
   float scale;
-  const std::uint16_t* const* kv_blocks;  // [ceil(max valid / 16)] K as [d_head][16] f16, then V as [16][d_head]
+  const std::byte* const* kv_blocks;  // [ceil(max valid / 16)] K as [d_head][16], then V as [16][d_head]
   float* scratch;                         // attention_scratch_floats()
 };
 
@@ -59,9 +59,9 @@ struct KernelTable {
   void (*swiglu)(const float* gate, const float* up, std::uint32_t n, float* y);
   /// Rotates one head's first d_rope dimensions in place; cos_sin is [d_rope/2][2].
   void (*rope)(float* head, std::uint32_t d_rope, bool is_interleaved, const float* cos_sin);
-  /// Writes one token's key and value (f32) into its lane of a block (f16).
-  void (*store_kv)(const float* k, const float* v, std::uint32_t d_head, std::uint32_t lane, std::uint16_t* block);
-  void (*attention)(const AttentionTile& tile);
+  /// Writes one token's key and value into its lane of a block, and attention over blocks; [KvType].
+  void (*store_kv[2])(const float* k, const float* v, std::uint32_t d_head, std::uint32_t lane, std::byte* block);
+  void (*attention[2])(const AttentionTile& tile);
 };
 
 /// The table of an instruction set that supported_isas() lists.

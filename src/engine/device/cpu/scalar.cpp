@@ -54,6 +54,8 @@ struct V {
   }
   static F load_u8(const std::uint8_t* p) { return lanes([&](int i) { return static_cast<float>(p[i]); }); }
   static F load_i8(const std::int8_t* p) { return lanes([&](int i) { return static_cast<float>(p[i]); }); }
+  static void store_rounded(float* p, F a) { store(p, a); }
+  static void store_rounded(Half* p, F a) { store_f16(&p->bits, a); }
   static F load_weights(const float* p) { return load(p); }
   static F load_weights(const Half* p) { return lanes([&](int i) { return f16_to_f32(p[i].bits); }); }
   static F load_weights(const Brain* p) { return lanes([&](int i) { return bf16_to_f32(p[i].bits); }); }

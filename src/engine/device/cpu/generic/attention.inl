@@ -10,13 +10,13 @@ inline constexpr std::uint32_t kKeyBlock = 128;
 inline constexpr std::uint32_t kLanes = 16;
 
 /// scores[q][key0 + lane] for NQ queries against the 16 keys of one block.
-template <int NQ>
-inline void score_keys(const std::uint16_t* keys, const float* const* queries, std::uint32_t d_head, float scale,
+template <class Element, int NQ>
+inline void score_keys(const Element* keys, const float* const* queries, std::uint32_t d_head, float scale,
                        float* scores, std::uint32_t key0) {
   V::F acc[NQ];
   DW_UNROLL for (int q = 0; q < NQ; ++q) acc[q] = V::set(0.0F);
   for (std::uint32_t d = 0; d < d_head; ++d) {
-    const V::F k = V::load_f16(keys + d * kLanes);
+    const V::F k = V::load_weights(keys + d * kLanes);
     DW_UNROLL for (int q = 0; q < NQ; ++q) acc[q] = V::fma(V::set(queries[q][d]), k, acc[q]);
   }
   DW_UNROLL for (int q = 0; q < NQ; ++q) {
@@ -25,14 +25,14 @@ inline void score_keys(const std::uint16_t* keys, const float* const* queries, s
 }
 
 /// out[q][0..15] (+)= sum over keys [first, last) of weights[q][key] · value[key], in order.
-template <int NQ>
-inline void weigh_values(const std::uint16_t* const* kv, std::uint32_t d_head, std::uint32_t d, std::uint32_t first,
+template <class Element, int NQ>
+inline void weigh_values(const std::byte* const* kv, std::uint32_t d_head, std::uint32_t d, std::uint32_t first,
                          std::uint32_t last, const float* weights, float* const* out) {
   V::F acc[NQ];
   DW_UNROLL for (int q = 0; q < NQ; ++q) acc[q] = V::load(out[q] + d);
   for (std::uint32_t key = first; key < last; ++key) {
-    const std::uint16_t* values = kv[key / kLanes] + kLanes * d_head + (key % kLanes) * d_head;
-    const V::F v = V::load_f16(values + d);
+    const auto* block = reinterpret_cast<const Element*>(kv[key / kLanes]);
+    const V::F v = V::load_weights(block + kLanes * d_head + (key % kLanes) * d_head + d);
     DW_UNROLL for (int q = 0; q < NQ; ++q) {
       acc[q] = V::fma(V::set(weights[static_cast<std::uint32_t>(q) * kKeyBlock + key]), v, acc[q]);
     }
@@ -91,7 +91,8 @@ inline void merge_block(AttentionState& state, float* out, const AttentionState&
 }
 
 /// Scores, weights and output of all queries over key block `kb`; queries that see none of it are left out.
-inline void attend_block(const AttentionTile& tile, std::uint32_t kb, std::uint32_t first_query, float* scores,
+template <class Element>
+void attend_block(const AttentionTile& tile, std::uint32_t kb, std::uint32_t first_query, float* scores,
                          float* const* block_out, AttentionState* block_state) {
   const std::uint32_t begin = kb * kKeyBlock;
   const auto valid = [&](std::uint32_t q) {
@@ -99,11 +100,11 @@ inline void attend_block(const AttentionTile& tile, std::uint32_t kb, std::uint3
     return n < kKeyBlock ? n : kKeyBlock;
   };
   const std::uint32_t n_queries = tile.n_queries - first_query;
-  const std::uint16_t* const* kv = tile.kv_blocks + begin / kLanes;
+  const std::byte* const* kv = tile.kv_blocks + begin / kLanes;
   const std::uint32_t n_most = valid(tile.n_queries - 1);
   for (std::uint32_t key0 = 0; key0 < n_most; key0 += kLanes) {
     for_query_tiles(n_queries, [&]<int NQ>(std::uint32_t q) {
-      score_keys<NQ>(kv[key0 / kLanes], tile.queries + first_query + q, tile.d_head, tile.scale,
+      score_keys<Element, NQ>(reinterpret_cast<const Element*>(kv[key0 / kLanes]), tile.queries + first_query + q, tile.d_head, tile.scale,
                      scores + q * kKeyBlock, key0);
     });
   }
@@ -114,15 +115,16 @@ inline void attend_block(const AttentionTile& tile, std::uint32_t kb, std::uint3
   for_query_tiles(n_queries, [&]<int NQ>(std::uint32_t q) {
     const std::uint32_t n_common = valid(first_query + q);  // ascending: the tile's first query sees least
     for (std::uint32_t d = 0; d < tile.d_head; d += kLanes) {
-      weigh_values<NQ>(kv, tile.d_head, d, 0, n_common, scores + q * kKeyBlock, block_out + q);
+      weigh_values<Element, NQ>(kv, tile.d_head, d, 0, n_common, scores + q * kKeyBlock, block_out + q);
       for (std::uint32_t i = q; i < q + NQ; ++i) {
-        weigh_values<1>(kv, tile.d_head, d, n_common, valid(first_query + i), scores + i * kKeyBlock, block_out + i);
+        weigh_values<Element, 1>(kv, tile.d_head, d, n_common, valid(first_query + i), scores + i * kKeyBlock, block_out + i);
       }
     }
   });
 }
 
-inline void attention(const AttentionTile& tile) {
+template <class Element>
+void attention(const AttentionTile& tile) {
   float* scores = tile.scratch;  // [n_queries][kKeyBlock], then [n_queries][d_head]
   float* outputs = scores + static_cast<std::size_t>(tile.n_queries) * kKeyBlock;
   float* block_out[kMaxTileQueries];
@@ -136,7 +138,7 @@ inline void attention(const AttentionTile& tile) {
     for (std::uint32_t q = 0; q < n; ++q) {
       block_out[q] = kb == 0 ? tile.outputs[q] : outputs + static_cast<std::size_t>(q) * tile.d_head;
     }
-    attend_block(tile, kb, first, scores, block_out, kb == 0 ? state : block_state);
+    attend_block<Element>(tile, kb, first, scores, block_out, kb == 0 ? state : block_state);
     for (std::uint32_t q = 0; kb > 0 && q < n; ++q) {
       merge_block(state[first + q], tile.outputs[first + q], block_state[q], block_out[q], tile.d_head);
     }

@@ -116,12 +116,14 @@ inline void rope(float* head, std::uint32_t d_rope, bool is_interleaved, const f
   }
 }
 
-inline void store_kv(const float* k, const float* v, std::uint32_t d_head, std::uint32_t lane, std::uint16_t* block) {
-  alignas(64) std::uint16_t half[16];
+template <class Element>
+void store_kv(const float* k, const float* v, std::uint32_t d_head, std::uint32_t lane, std::byte* block) {
+  alignas(64) Element rounded[16];
+  auto* keys = reinterpret_cast<Element*>(block);
   for (std::uint32_t d = 0; d < d_head; d += 16) {
-    V::store_f16(half, V::load(k + d));
-    for (std::uint32_t i = 0; i < 16; ++i) block[(d + i) * 16 + lane] = half[i];
+    V::store_rounded(rounded, V::load(k + d));
+    for (std::uint32_t i = 0; i < 16; ++i) keys[(d + i) * 16 + lane] = rounded[i];
   }
-  std::uint16_t* values = block + 16 * d_head + lane * d_head;
-  for (std::uint32_t d = 0; d < d_head; d += 16) V::store_f16(values + d, V::load(v + d));
+  Element* values = keys + 16 * d_head + lane * d_head;
+  for (std::uint32_t d = 0; d < d_head; d += 16) V::store_rounded(values + d, V::load(v + d));
 }

@@ -14,6 +14,6 @@ const KernelTable kKernels = {
     .rms_norm = rms_norm,
     .swiglu = swiglu,
     .rope = rope,
-    .store_kv = store_kv,
-    .attention = attention,
+    .store_kv = {store_kv<Half>, store_kv<float>},
+    .attention = {attention<Half>, attention<float>},
 };
