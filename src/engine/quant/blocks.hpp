@@ -107,8 +107,11 @@ constexpr ScaleMin scale_min_at(const std::uint8_t (&scales)[12], unsigned j) {
     return {static_cast<std::uint8_t>(scales[j] & 63U),
             static_cast<std::uint8_t>(scales[j + 4] & 63U)};
   }
-  return {static_cast<std::uint8_t>((scales[j + 4] & 0x0FU) | ((scales[j - 4] >> 6) << 4)),
-          static_cast<std::uint8_t>((scales[j + 4] >> 4) | ((scales[j] >> 6) << 4))};
+  const unsigned low = scales[j + 4];
+  const unsigned scale_top = scales[j - 4] >> 6;
+  const unsigned min_top = scales[j] >> 6;
+  return {static_cast<std::uint8_t>((low & 0x0FU) | (scale_top << 4)),
+          static_cast<std::uint8_t>((low >> 4) | (min_top << 4))};
 }
 
 /// Group j's (0 .. 15) scale of Q3_K, -32 .. 31.
