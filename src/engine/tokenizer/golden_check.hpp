@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "engine/tokenizer/pretokenizer.hpp"
 #include "engine/tokenizer/tokenizer.hpp"
 
 namespace deepwell::engine::testing {
@@ -74,6 +75,37 @@ inline std::string joined(const std::vector<TokenId>& ids) {
   std::string text;
   for (const TokenId id : ids) text += " " + std::to_string(id);
   return text;
+}
+
+/// The lengths in bytes of the words of `text`.
+inline std::vector<std::int32_t> word_lengths(const PreTokenizer& pretokenizer,
+                                              std::string_view text) {
+  std::vector<Char> chars;
+  split_chars(text, chars);
+  std::vector<std::int32_t> lengths;
+  std::span<const Char> rest = chars;
+  while (!rest.empty()) {
+    const std::size_t len = pretokenizer.len_word(rest);
+    std::int32_t n_bytes = 0;
+    for (const Char& c : rest.first(len)) n_bytes += c.n_bytes;
+    lengths.push_back(n_bytes);
+    rest = rest.subspan(len);
+  }
+  return lengths;
+}
+
+/// Every string must be cut into the words of the library.
+inline void check_golden_words(const PreTokenizer& pretokenizer) {
+  const std::vector<std::string> strings = read_lines(golden_path("strings.txt"));
+  const std::string name = std::string(pretokenizer.name) + ".words";
+  const std::vector<std::string> goldens = read_lines(golden_path(name));
+  ASSERT_EQ(goldens.size(), strings.size() + 1) << name << " does not belong to strings.txt";
+  ASSERT_GE(strings.size(), 3000U);
+  for (std::size_t i = 0; i < strings.size(); ++i) {
+    const std::vector<std::int32_t> lengths = word_lengths(pretokenizer, unescape(strings[i]));
+    EXPECT_EQ(hash_of(lengths), goldens[i + 1])
+        << name << ", line " << i + 1 << ": " << strings[i] << "\nlengths" << joined(lengths);
+  }
 }
 
 /// Every string's ids, with and without special tokens, must be those of the library. A failure

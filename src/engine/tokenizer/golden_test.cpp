@@ -17,6 +17,12 @@ TEST_P(TokenizerGolden, GivesTheIdsOfTheLibrary) {
   testing::check_golden(**tokenizer, "small-" + GetParam());
 }
 
+TEST_P(TokenizerGolden, CutsTheWordsOfTheLibrary) {
+  const PreTokenizer* pretokenizer = find_pretokenizer(GetParam());
+  ASSERT_NE(pretokenizer, nullptr);
+  testing::check_golden_words(*pretokenizer);
+}
+
 std::vector<std::string> names() {
   std::vector<std::string> names;
   for (const PreTokenizer& entry : pretokenizers()) names.emplace_back(entry.name);

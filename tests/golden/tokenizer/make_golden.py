@@ -12,6 +12,8 @@ Writes beside itself:
                     smollm2-135m, qwen2.5-coder-0.5b: the model files in DIR
                     deepseek-r1-qwen-vocab, llama3.1-vocab: files that this script writes to DIR, which hold a
                     vocabulary and no weights (Qwen's with the special tokens of the R1 distills; Llama 3.1's)
+  PRE.words         one hash for each line of strings.txt: of the lengths in bytes of the words that the
+                    pre-tokenizer PRE cuts it into (ids alone would hide a wrong cut where nothing merges)
 
 A line of NAME.ids is  PLAIN [SPECIAL] [: ids], where PLAIN is the hash of the ids without special tokens, SPECIAL
 the hash of those with them if that is another, and ids, on every 16th line, the plain ids themselves. The line is
@@ -178,6 +180,13 @@ def write_ids(name, pre, vocabulary, strings):
     print(f"{name}: {len(strings)} strings, {lines.count('-')} left out, {path.stat().st_size} bytes")
 
 
+def write_words(pre, strings):
+    pre_tokenizer = PRE_TOKENIZERS[pre][0]()
+    # ByteLevel comes last, so that a piece has one character for each byte.
+    lines = [fnv1a([len(piece) for piece, _ in pre_tokenizer.pre_tokenize_str(text)]) for text in strings]
+    (HERE / f"{pre}.words").write_text("\n".join([f"# words of {pre}; see make_golden.py"] + lines) + "\n", newline="\n")
+
+
 def r1_qwen(qwen):
     tokens, kinds = list(qwen.tokens), list(qwen.kinds)
     for i, (token, kind) in R1_QWEN_ADDED.items():
@@ -203,6 +212,7 @@ def main():
     strings = [unescape(line) for line in lines]
     small = train_small(strings)
     for pre in PRE_TOKENIZERS:
+        write_words(pre, strings)
         write_ids(f"small-{pre}", pre, small, strings)
     write_ids("smollm2-135m", "smollm", read_gguf(args.models / "smollm2-135m.gguf"), strings)
     qwen = read_gguf(args.models / "qwen2.5-coder-0.5b.gguf")
