@@ -12,14 +12,18 @@ namespace deepwell::apps {
 
 #ifndef DEEPWELL_ENGINE_ONLY
 #endif
+extern const CommandEntry kCommand_bench;
 extern const CommandEntry kCommand_doctor;
 extern const CommandEntry kCommand_help;
+extern const CommandEntry kCommand_perplexity;
 extern const CommandEntry kCommand_version;
 
 std::span<const CommandEntry* const> commands() {
   static constexpr std::array kCommands = {
 #ifndef DEEPWELL_ENGINE_ONLY
 #endif
+      &kCommand_bench,
+      &kCommand_perplexity,
       &kCommand_version,
       &kCommand_help,
   };

@@ -1,0 +1,24 @@
+// The options of every command that loads a model.
+#pragma once
+
+#include <string>
+
+#include "apps/command.hpp"
+#include "engine/runtime/loaded_model.hpp"
+
+namespace deepwell::apps {
+
+struct EngineCommandOptions {
+  std::string model;
+  std::uint32_t n_threads = 0;
+  std::uint32_t n_ctx_tok = 0;
+
+  void declare(OptionTable& table);
+  /// Finds the file and loads it, with progress on stderr if that is a terminal.
+  Result<engine::LoadedModel> load(const Context& context, std::uint32_t n_sequences = 1) const;
+};
+
+/// Prints "loading MODEL 42%" over one line of stderr while a model loads; nothing where stderr is no terminal.
+std::function<void(double)> loading_progress(const std::string& name);
+
+}  // namespace deepwell::apps
