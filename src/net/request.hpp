@@ -100,6 +100,7 @@ class Request {
  private:
   Executor* executor_;
   std::unique_ptr<BodySource> body_;
+  std::uint64_t n_body_read_ = 0;
   CancelSource cancel_source_;
   mutable std::mutex reason_mutex_;
   std::optional<Error> reason_;

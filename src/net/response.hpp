@@ -12,7 +12,8 @@
 
 namespace deepwell::net {
 
-/// A whole answer. Content-Length, Date, Connection and Server are the server's business.
+/// A whole answer. Content-Length, Transfer-Encoding, Date and Connection are the server's
+/// business.
 struct Response {
   int status = 200;
   Headers headers;

@@ -101,8 +101,8 @@ class Server {
 
  private:
   struct State;
-  explicit Server(std::shared_ptr<State> state);
-  std::shared_ptr<State> state_;  // owners: the server and its connections
+  explicit Server(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
 };
 
 }  // namespace deepwell::net

@@ -1,0 +1,3 @@
+// Compiles Boost.Asio and its OpenSSL part once (BOOST_ASIO_SEPARATE_COMPILATION).
+#include <boost/asio/impl/src.hpp>
+#include <boost/asio/ssl/impl/src.hpp>
