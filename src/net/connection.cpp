@@ -272,7 +272,7 @@ Task<void> Connection::serve_request() {
   Request request(loop_, std::make_unique<ConnectionBody>(*this));
   request.method = parser_->method;
   request.target = parser_->target;
-  request.headers = std::move(parser_->headers);
+  request.headers = parser_->headers;
   request.content_length = parser_->content_length_bytes();
   request.peer_ip = peer_.ip;
   request.peer_port = peer_.port;
