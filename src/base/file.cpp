@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -123,19 +124,16 @@ bool is_directory(const std::string& path) {
 }
 
 Result<std::string> read_file(const std::string& path, std::size_t max_bytes) {
-  const Fd fd(open_retrying(path, O_RDONLY));
-  if (fd.get() < 0) return errno_error(errno, "open", path);
+  DW_ASSIGN(FileReader reader, FileReader::open(path));
   std::string content;
-  char buffer[1 << 16];
+  std::array<char, 1 << 16> buffer;
   while (true) {
-    const ssize_t n = ::read(fd.get(), buffer, sizeof buffer);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return errno_error(errno, "read", path);
+    DW_ASSIGN(const std::size_t n, reader.read(buffer));
     if (n == 0) return content;
-    if (content.size() + static_cast<std::size_t>(n) > max_bytes) {
+    if (content.size() + n > max_bytes) {
       return Error{Code::kResourceExhausted, concat(path, " is longer than ", max_bytes, " bytes")};
     }
-    content.append(buffer, static_cast<std::size_t>(n));
+    content.append(buffer.data(), n);
   }
 }
 
@@ -256,6 +254,33 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
 
 MappedFile::~MappedFile() {
   if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), n_bytes_);
+}
+
+Result<FileReader> FileReader::open(const std::string& path) {
+  const int fd = open_retrying(path, O_RDONLY);
+  if (fd < 0) return errno_error(errno, "open", path);
+  return FileReader(fd, path);
+}
+
+FileReader::FileReader(FileReader&& other) noexcept
+    : fd_(std::exchange(other.fd_, -1)), path_(std::move(other.path_)) {}
+
+FileReader& FileReader::operator=(FileReader&& other) noexcept {
+  std::swap(fd_, other.fd_);
+  std::swap(path_, other.path_);
+  return *this;
+}
+
+FileReader::~FileReader() {
+  if (fd_ >= 0) ::close(fd_);
+}
+
+Result<std::size_t> FileReader::read(std::span<char> space) {
+  while (true) {
+    const ssize_t n = ::read(fd_, space.data(), space.size());
+    if (n >= 0) return static_cast<std::size_t>(n);
+    if (errno != EINTR) return errno_error(errno, "read", path_);
+  }
 }
 
 Result<FileWriter> FileWriter::open(const std::string& path, Mode mode) {

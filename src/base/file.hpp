@@ -78,6 +78,25 @@ class MappedFile {
   std::size_t n_bytes_ = 0;
 };
 
+/// Reads a file from its start, piece by piece.
+class FileReader {
+ public:
+  static Result<FileReader> open(const std::string& path);
+
+  FileReader(FileReader&& other) noexcept;
+  FileReader& operator=(FileReader&& other) noexcept;
+  ~FileReader();
+
+  /// Fills the front of `space`; 0 is the end of the file.
+  Result<std::size_t> read(std::span<char> space);
+
+ private:
+  FileReader(int fd, std::string path) : fd_(fd), path_(std::move(path)) {}
+
+  int fd_ = -1;
+  std::string path_;
+};
+
 /// A file that grows at its end. Errors carry the path; a full disk is kResourceExhausted.
 class FileWriter {
  public:
