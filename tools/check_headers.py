@@ -7,7 +7,7 @@ import sys
 
 import sources
 
-FLAGS = ["-std=c++20", "-fsyntax-only", "-Wall", "-Wextra", "-DDEEPWELL_VERSION=\"check\"", "-DBOOST_ASIO_SEPARATE_COMPILATION",
+FLAGS = ["-std=c++20", "-fsyntax-only", "-Wall", "-Wextra", "-DDEEPWELL_VERSION=\"check\"", "-DDEEPWELL_SOURCE_DIR=\".\"", "-DBOOST_ASIO_SEPARATE_COMPILATION",
          "-DBOOST_BEAST_SEPARATE_COMPILATION", "-DBOOST_ASIO_NO_DEPRECATED"]
 
 
