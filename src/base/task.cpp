@@ -8,10 +8,13 @@ namespace {
 detail::Detached run_detached(Executor& executor, Task<void> task, OnDone on_done) {
   std::exception_ptr failure;
   co_await resume_on(executor);
-  try {
-    co_await std::move(task);
-  } catch (...) {
-    failure = std::current_exception();
+  {
+    Task<void> running = std::move(task);  // its frame and parameters end before on_done is told
+    try {
+      co_await std::move(running);
+    } catch (...) {
+      failure = std::current_exception();
+    }
   }
   if (on_done) {
     on_done(failure);

@@ -209,14 +209,17 @@ struct SyncWaitDone {
 
 template <class T, class Out>
 Detached run_and_signal(Task<T> task, Out& out, std::exception_ptr& failure, SyncWaitDone& done) {
-  try {
-    if constexpr (std::is_void_v<T>) {
-      co_await std::move(task);
-    } else {
-      out.emplace(co_await std::move(task));
+  {
+    Task<T> running = std::move(task);  // its frame and parameters end before the waiter is told
+    try {
+      if constexpr (std::is_void_v<T>) {
+        co_await std::move(running);
+      } else {
+        out.emplace(co_await std::move(running));
+      }
+    } catch (...) {
+      failure = std::current_exception();
     }
-  } catch (...) {
-    failure = std::current_exception();
   }
   done.set();
 }
