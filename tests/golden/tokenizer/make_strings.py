@@ -157,7 +157,7 @@ def all_strings():
     strings = [""] + ENGLISH + CHINESE + WORLD + CODE + EMOJI + SPELLINGS
     strings += [chr(c) for c in range(0x100)]
     for ending in ["s", "t", "re", "ve", "m", "ll", "d", "S", "T", "RE", "Ve", "vE", "M", "LL", "lL", "D", "ſ", "x", "l", "r", "v", ""]:
-        strings += [f"'{ending}", f"it'{ending}", f" '{ending} x", f"''{ending}a", f"1'{ending}1", f"\n'{ending}'{ending}"]
+        strings += [f"'{ending}", f"it'{ending}", f" '{ending} x", f"''{ending}a", f"1'{ending}1", f"\n'{ending}'{ending}", f"we'{ending}ab"]
     strings += [c * n for c in [" ", "\n", "\t", "a", "1", "!", "字", "'", "😀", "\u0301", "\r\n", " \n", "\u3000", "ab", "é", "½"] for n in (2, 3, 4, 7, 16, 33, 100)]
     strings += ["a" * 500, "字" * 200, " " * 300 + "x", "=" * 400, "ab" * 150, "1234567890" * 20, "\n" * 100 + " x", "na" * 100 + " batman"]
     strings += random_strings(rng)
