@@ -1,0 +1,102 @@
+// The vocabulary passes, compiled twice: for the baseline and for AVX2 with FMA. The compiler makes lanes of the same
+// scalar code (this file is built with -O3), so both give the same bits.
+#include "engine/sampling/weights.hpp"
+
+#include <bit>
+#include <cmath>
+#include <limits>
+
+#include "engine/device/cpu/isa.hpp"
+#include "engine/device/cpu/target_region.hpp"
+#include "engine/numerics/functions.hpp"
+
+namespace deepwell::engine {
+namespace {
+
+/// One logit's weight. Adding 2^52 rounds to nearest even and leaves the integer in the low bits.
+[[gnu::always_inline]] inline std::uint64_t weight_of(float logit, float max, float temperature) {
+  const double scaled = static_cast<double>(exp_f32((logit - max) / temperature)) * 0x1p+40;
+  return std::bit_cast<std::uint64_t>(scaled + 0x1p+52) & ((std::uint64_t{1} << 52) - 1);
+}
+
+using ToWeights = void (*)(const float* logits, std::size_t n, float max, float temperature,
+                           std::uint64_t* weights);
+
+namespace baseline {
+void weights_of(const float* logits, std::size_t n, float max, float temperature,
+                std::uint64_t* weights) {
+  for (std::size_t i = 0; i < n; ++i) {
+    weights[i] = weight_of(logits[i], max, temperature);
+  }
+}
+}  // namespace baseline
+
+#if defined(__x86_64__)
+DW_TARGET_BEGIN("avx2,fma")
+namespace avx2 {
+void weights_of(const float* logits, std::size_t n, float max, float temperature,
+                std::uint64_t* weights) {
+  for (std::size_t i = 0; i < n; ++i) {
+    weights[i] = weight_of(logits[i], max, temperature);
+  }
+}
+}  // namespace avx2
+DW_TARGET_END
+#endif
+
+ToWeights choose_weights() {
+#if defined(__x86_64__)
+  const auto isa = choose_isa();
+  if (isa && *isa != Isa::kScalar) {
+    return avx2::weights_of;
+  }
+#endif
+  return baseline::weights_of;
+}
+
+}  // namespace
+
+std::optional<std::size_t> find_non_finite(std::span<const float> logits) {
+  // x - x is 0 for every finite x and not-a-number for the others; a first pass without branches.
+  std::uint32_t n_bad = 0;
+  for (const float logit : logits) {
+    n_bad += (std::bit_cast<std::uint32_t>(logit) & 0x7F800000U) == 0x7F800000U ? 1U : 0U;
+  }
+  for (std::size_t i = 0; n_bad != 0 && i < logits.size(); ++i) {
+    if (!std::isfinite(logits[i])) {
+      return i;
+    }
+  }
+  return std::nullopt;
+}
+
+float max_of(std::span<const float> logits) {
+  // Sixteen maxima side by side, which a compiler can keep in lanes; the order does not matter to a maximum.
+  constexpr std::size_t kLanes = 16;
+  float lanes[kLanes];
+  for (float& lane : lanes) {
+    lane = -std::numeric_limits<float>::infinity();
+  }
+  std::size_t i = 0;
+  for (; i + kLanes <= logits.size(); i += kLanes) {
+    for (std::size_t k = 0; k < kLanes; ++k) {
+      lanes[k] = logits[i + k] > lanes[k] ? logits[i + k] : lanes[k];
+    }
+  }
+  for (; i < logits.size(); ++i) {
+    lanes[0] = logits[i] > lanes[0] ? logits[i] : lanes[0];
+  }
+  float max = lanes[0];
+  for (const float lane : lanes) {
+    max = lane > max ? lane : max;
+  }
+  return max;
+}
+
+void to_weights(std::span<const float> logits, float max, float temperature,
+                std::span<std::uint64_t> weights) {
+  static const ToWeights kWeightsOf = choose_weights();
+  kWeightsOf(logits.data(), logits.size(), max, temperature, weights.data());
+}
+
+}  // namespace deepwell::engine
