@@ -1,0 +1,71 @@
+// The compute pool: every chunk once, whoever runs it, whenever the threads arrive.
+#include "engine/device/cpu/compute_pool.hpp"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <numeric>
+
+namespace deepwell::engine {
+namespace {
+
+TEST(ComputePool, RunsEveryChunkOnce) {
+  for (const std::uint32_t n_threads : {1U, 2U, 3U, 8U}) {
+    ComputePool pool(n_threads);
+    pool.begin_step();
+    for (std::uint32_t n_chunks = 0; n_chunks < 200; ++n_chunks) {
+      std::vector<int> n_runs(n_chunks, 0);
+      pool.run(n_chunks, [&](std::uint32_t chunk, std::uint32_t thread) {
+        ASSERT_LT(thread, n_threads);
+        ++n_runs[chunk];
+      });
+      for (const int n : n_runs) ASSERT_EQ(1, n) << n_threads << " threads, " << n_chunks << " chunks";
+    }
+    pool.end_step();
+  }
+}
+
+TEST(ComputePool, ShowsAnOperationsResultsToTheNext) {
+  ComputePool pool(3);
+  std::vector<std::uint64_t> values(64, 1);
+  for (int step = 0; step < 200; ++step) {
+    pool.begin_step();
+    for (int op = 0; op < 5; ++op) {
+      std::vector<std::uint64_t> next(values.size());
+      pool.run(64, [&](std::uint32_t chunk, std::uint32_t) { next[chunk] = values[chunk] + values[(chunk + 1) % 64]; });
+      for (std::uint64_t& value : next) value %= 1'000'003;
+      values = next;
+    }
+    pool.end_step();
+  }
+  EXPECT_TRUE(std::equal(values.begin() + 1, values.end(), values.begin()));
+}
+
+TEST(ComputePool, EndsAnOperationThoughAThreadIsLate) {
+  ComputePool pool(2);
+  // Parked threads do not run outside a step: the caller does all the work and returns.
+  int sum = 0;
+  pool.run(100, [&](std::uint32_t chunk, std::uint32_t thread) {
+    EXPECT_EQ(0U, thread);
+    sum += static_cast<int>(chunk);
+  });
+  EXPECT_EQ(4950, sum);
+}
+
+TEST(ComputePool, TakesChunksFromASlowThread) {
+  ComputePool pool(2);
+  pool.begin_step();
+  std::atomic<int> n_fast{0};
+  pool.run(64, [&](std::uint32_t chunk, std::uint32_t) {
+    if (chunk == 0) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    } else {
+      n_fast.fetch_add(1);
+    }
+  });
+  pool.end_step();
+  EXPECT_EQ(63, n_fast.load());
+}
+
+}  // namespace
+}  // namespace deepwell::engine
