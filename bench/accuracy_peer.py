@@ -49,7 +49,7 @@ def measure(chunks, mean_nll, logits_of):
     kl, is_same, margin, nll = map(np.concatenate, (kl, is_same, margin, nll))
     is_clear = margin >= 0.05
     return {
-        "kl_mean": float(kl.mean()), "kl_p99": float(np.quantile(kl, 0.99)), "kl_max": float(kl.max()),
+        "kl": float(kl.mean()), "kl_p99": float(np.quantile(kl, 0.99)), "kl_max": float(kl.max()),
         "top1": float(is_same.mean()), "top1_at_margin": float(is_same[is_clear].mean()),
         "n_positions": len(kl), "n_at_margin": int(is_clear.sum()),
         "perplexity": math.exp(nll.mean()), "perplexity_reference": math.exp(mean_nll),
@@ -111,7 +111,7 @@ def main():
     if args.json:
         print(json.dumps(figures))
         return
-    print(f"KL mean {figures['kl_mean']:.6f}  p99 {figures['kl_p99']:.4f}  max {figures['kl_max']:.3f}")
+    print(f"KL mean {figures['kl']:.6f}  p99 {figures['kl_p99']:.4f}  max {figures['kl_max']:.3f}")
     print(f"top-1 {100 * figures['top1']:.2f} %; at margin >= 0.05: {100 * figures['top1_at_margin']:.2f} % "
           f"of {figures['n_at_margin']} positions")
     print(f"perplexity {figures['perplexity']:.4f}, reference {figures['perplexity_reference']:.4f}, "
