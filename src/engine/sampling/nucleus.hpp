@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "engine/sampling/sampler.hpp"
+#include "engine/sampling/weights.hpp"
 
 namespace deepwell::engine {
 
@@ -14,23 +15,18 @@ struct Prefix {
   std::uint64_t last_weight = 1;  // weight 0 is never kept
   TokenId last_id = INT32_MAX;
 
-  bool holds(std::uint64_t weight, TokenId id) const {
-    return weight > last_weight || (weight == last_weight && id <= last_id);
-  }
-};
-
-/// How many tokens, and the sum of their weights.
-struct Mass {
-  std::uint64_t n = 0;
-  std::uint64_t weight = 0;
-
-  void add(std::uint64_t w) {
-    ++n;
-    weight += w;
+  bool holds(std::uint64_t weight, TokenId id) const { return weight >= least_weight(id); }
+  /// What a token of that id must weigh to be kept.
+  std::uint64_t least_weight(TokenId id) const {
+    return id <= last_id ? last_weight : last_weight + 1;
   }
 };
 
 Mass mass_of(std::span<const std::uint64_t> weights, const Prefix& prefix);
+
+/// The token in whose share of the prefix's mass `at` falls, shares being laid out by ascending id.
+/// `at` is less than that mass.
+TokenId token_at(std::span<const std::uint64_t> weights, const Prefix& prefix, std::uint64_t at);
 
 /// What a prefix must reach: so many tokens, or so much weight, whichever it asks for.
 struct Goal {

@@ -41,7 +41,11 @@ void apply_penalties(std::span<float> logits, const SamplingParams& params,
       params.presence_penalty == 0.0F) {
     return;
   }
-  for (const TokenCount& count : generated.counts()) {
+  const std::span<const TokenCount> counts = generated.counts();
+  DW_CHECK(counts.empty() || (counts.front().id >= 0 &&
+                              static_cast<std::size_t>(counts.back().id) < logits.size()),
+           "generated ids lie inside the vocabulary");
+  for (const TokenCount& count : counts) {
     float& logit = logits[static_cast<std::size_t>(count.id)];
     logit = logit > 0.0F ? logit / params.repetition_penalty : logit * params.repetition_penalty;
     logit -= params.frequency_penalty * static_cast<float>(count.n) + params.presence_penalty;
@@ -95,20 +99,9 @@ Prefix keep_min_p(const Prefix& kept, float min_p) {
   return least > kept.last_weight ? Prefix{.last_weight = least} : kept;
 }
 
-/// The token in whose share the random number falls, shares being laid out by ascending id.
 TokenId draw(std::span<const std::uint64_t> weights, const Prefix& kept, std::uint64_t random) {
-  const std::uint64_t total = mass_of(weights, kept).weight;
-  auto left = static_cast<std::uint64_t>((Wide{random} * total) >> 64);  // 0 .. total - 1
-  for (std::size_t i = 0;; ++i) {
-    const auto id = static_cast<TokenId>(i);
-    if (!kept.holds(weights[i], id)) {
-      continue;
-    }
-    if (left < weights[i]) {
-      return id;
-    }
-    left -= weights[i];
-  }
+  const Wide total = mass_of(weights, kept).weight;
+  return token_at(weights, kept, static_cast<std::uint64_t>((Wide{random} * total) >> 64));
 }
 
 }  // namespace
@@ -133,6 +126,10 @@ Result<TokenId> sample_token(const SamplerInput& input, SamplerScratch& scratch)
   const float max = max_of(logits);
   if (max == kForbidden) {
     return Error{Code::kFailedPrecondition, "the grammar allows no token here"};
+  }
+  if (std::isinf(max)) {
+    return internal_error(
+        "a penalty drove a logit beyond the range of floats; use one nearer to 1");
   }
 
   // Greedy is not the limit of a division by zero but a choice of its own; the steps below could not change it.

@@ -292,6 +292,19 @@ TEST(Sampler, RefusesLogitsThatAreNotFinite) {
   }
 }
 
+TEST(Sampler, RefusesPenaltiesThatOverflow) {
+  SamplerScratch scratch;
+  const std::vector<float> logits = {1, 3e38F, 2};
+  SamplingParams params;
+  params.repetition_penalty = 0.01F;
+  TokenCounts generated;
+  generated.add(1);
+  const auto refused =
+      sample_token({.logits = logits, .params = params, .generated = generated}, scratch);
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().message.find("penalty"), std::string::npos);
+}
+
 TEST(Weights, FollowTheFormulaBitForBit) {
   std::mt19937 random(5);
   std::uniform_real_distribution<float> uniform(-40, 0);

@@ -19,16 +19,43 @@ namespace {
   return std::bit_cast<std::uint64_t>(scaled + 0x1p+52) & ((std::uint64_t{1} << 52) - 1);
 }
 
-using ToWeights = void (*)(const float* logits, std::size_t n, float max, float temperature,
-                           std::uint64_t* weights);
+/// The passes for one instruction set.
+struct Passes {
+  void (*weights_of)(const float* logits, std::size_t n, float max, float temperature,
+                     std::uint64_t* weights);
+  Mass (*mass_at_least)(const std::uint64_t* weights, std::size_t n, std::uint64_t least);
+};
 
-namespace baseline {
-void weights_of(const float* logits, std::size_t n, float max, float temperature,
-                std::uint64_t* weights) {
+[[gnu::always_inline]] inline void weights_of_any(const float* logits, std::size_t n, float max,
+                                                  float temperature, std::uint64_t* weights) {
   for (std::size_t i = 0; i < n; ++i) {
     weights[i] = weight_of(logits[i], max, temperature);
   }
 }
+
+[[gnu::always_inline]] inline Mass mass_at_least_any(const std::uint64_t* weights, std::size_t n,
+                                                     std::uint64_t least) {
+  // As signed numbers, which weights fit: AVX2 compares only those.
+  const auto bound = static_cast<std::int64_t>(least);
+  std::uint64_t n_kept = 0;
+  std::uint64_t sum = 0;
+  for (std::size_t i = 0; i < n; ++i) {
+    const bool is_kept = static_cast<std::int64_t>(weights[i]) >= bound;
+    n_kept += is_kept ? 1U : 0U;
+    sum += is_kept ? weights[i] : 0U;
+  }
+  return {n_kept, sum};
+}
+
+namespace baseline {
+void weights_of(const float* logits, std::size_t n, float max, float temperature,
+                std::uint64_t* weights) {
+  weights_of_any(logits, n, max, temperature, weights);
+}
+Mass mass_at_least(const std::uint64_t* weights, std::size_t n, std::uint64_t least) {
+  return mass_at_least_any(weights, n, least);
+}
+constexpr Passes kPasses = {weights_of, mass_at_least};
 }  // namespace baseline
 
 #if defined(__x86_64__)
@@ -36,22 +63,29 @@ DW_TARGET_BEGIN("avx2,fma")
 namespace avx2 {
 void weights_of(const float* logits, std::size_t n, float max, float temperature,
                 std::uint64_t* weights) {
-  for (std::size_t i = 0; i < n; ++i) {
-    weights[i] = weight_of(logits[i], max, temperature);
-  }
+  weights_of_any(logits, n, max, temperature, weights);
 }
+Mass mass_at_least(const std::uint64_t* weights, std::size_t n, std::uint64_t least) {
+  return mass_at_least_any(weights, n, least);
+}
+constexpr Passes kPasses = {weights_of, mass_at_least};
 }  // namespace avx2
 DW_TARGET_END
 #endif
 
-ToWeights choose_weights() {
+const Passes& choose_passes() {
 #if defined(__x86_64__)
   const auto isa = choose_isa();
   if (isa && *isa != Isa::kScalar) {
-    return avx2::weights_of;
+    return avx2::kPasses;
   }
 #endif
-  return baseline::weights_of;
+  return baseline::kPasses;
+}
+
+const Passes& passes() {
+  static const Passes& kChosen = choose_passes();
+  return kChosen;
 }
 
 }  // namespace
@@ -95,8 +129,11 @@ float max_of(std::span<const float> logits) {
 
 void to_weights(std::span<const float> logits, float max, float temperature,
                 std::span<std::uint64_t> weights) {
-  static const ToWeights kWeightsOf = choose_weights();
-  kWeightsOf(logits.data(), logits.size(), max, temperature, weights.data());
+  passes().weights_of(logits.data(), logits.size(), max, temperature, weights.data());
+}
+
+Mass mass_at_least(std::span<const std::uint64_t> weights, std::uint64_t least) {
+  return passes().mass_at_least(weights.data(), weights.size(), least);
 }
 
 }  // namespace deepwell::engine

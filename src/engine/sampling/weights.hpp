@@ -24,4 +24,18 @@ float max_of(std::span<const float> logits);
 void to_weights(std::span<const float> logits, float max, float temperature,
                 std::span<std::uint64_t> weights);
 
+/// How many tokens, and the sum of their weights.
+struct Mass {
+  std::uint64_t n = 0;
+  std::uint64_t weight = 0;
+
+  void add(std::uint64_t w) {
+    ++n;
+    weight += w;
+  }
+};
+
+/// The mass of the weights that are at least `least`.
+Mass mass_at_least(std::span<const std::uint64_t> weights, std::uint64_t least);
+
 }  // namespace deepwell::engine
