@@ -20,7 +20,7 @@ def includes(path):
 
 
 def is_test(path):
-    return bool(re.search(r"_(test|bench|fuzz|check)\.(cpp|hpp)$", path)) or "/testing/" in path
+    return bool(re.search(r"_(test|bench|fuzz|check|golden)\.(cpp|hpp)$", path)) or "/testing/" in path
 
 
 def check_order(path, target):
