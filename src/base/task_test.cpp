@@ -74,17 +74,17 @@ TEST(Task, RethrowsWhereItIsAwaited) {
 }
 
 TEST(Task, AwaitsInALoopWithoutGrowingTheStack) {
-  auto loop = []() -> Task<long> {
-    long sum = 0;
-    for (int i = 0; i < 200'000; ++i) sum += co_await answer(1);
+#if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+  constexpr int kRounds = 200'000;
+#else
+  constexpr int kRounds = 1'000;  // symmetric transfer is a tail call only in optimised code
+#endif
+  auto loop = []() -> Task<int> {
+    int sum = 0;
+    for (int i = 0; i < kRounds; ++i) sum += co_await answer(1);
     co_return sum;
   };
-#if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-  EXPECT_EQ(sync_wait(loop()),
-            200'000);  // symmetric transfer is a tail call only in optimised code
-#else
-  GTEST_SKIP() << "needs tail calls";
-#endif
+  EXPECT_EQ(sync_wait(loop()), kRounds);
 }
 
 TEST(Task, DestroysWhatItHoldsOnce) {

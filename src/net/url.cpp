@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <boost/url.hpp>
+#include <charconv>
 
 #include "base/concat.hpp"
 
@@ -25,11 +26,14 @@ Result<Url> take_apart(const urls::url_view& view) {
   }
   url.host = view.host_address();
   if (url.host.empty()) return invalid_argument("the URL names no host");
-  url.port = view.port_number();
-  if (view.has_port() && url.port == 0 && !view.port().empty()) {
-    return invalid_argument(concat("port ", to_std(view.port()), " is not a TCP port"));
+  url.port = url.is_tls() ? 443 : 80;
+  const std::string_view port = to_std(view.port());
+  if (!port.empty()) {
+    const auto [end, error] = std::from_chars(port.data(), port.data() + port.size(), url.port);
+    if (error != std::errc() || url.port == 0) {
+      return invalid_argument(concat("port ", port, " is not a TCP port"));
+    }
   }
-  if (url.port == 0) url.port = url.is_tls() ? 443 : 80;
   url.target = to_std(view.encoded_target());
   if (url.target.empty() || url.target.front() != '/') url.target.insert(0, "/");
   url.userinfo = view.userinfo();
