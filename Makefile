@@ -12,7 +12,7 @@ BOOTSTRAP ?= tools/bootstrap.sh
 PYTHON ?= python3
 SMALL_LABELS = unit|kernel|golden
 
-.PHONY: help run build test test-all asan tsan check tidy format clean
+.PHONY: help run build test test-all test-long asan tsan check tidy format clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,13 +34,25 @@ test: ## every fast test and check; closes with `N passed, N failed`
 	@tools/preflight.sh build/dev 3000
 	cmake --preset dev
 	cmake --build build/dev --parallel $(JOBS)
-	$(PYTHON) tools/run_tests.py --build build/dev --labels '$(SMALL_LABELS)' --jobs $(JOBS) --checks
+	$(PYTHON) tools/run_tests.py --build build/dev --labels '$(SMALL_LABELS)' --jobs $(JOBS) --also checks '$(PYTHON) tools/check.py'
 
-test-all: ## the fast tests, then real weights, clients, sanitizers: takes long
-	@$(MAKE) --no-print-directory test
-	$(PYTHON) tools/run_tests.py --build build/dev --labels 'functional|weights|slow|fault' --jobs 1
-	@$(MAKE) --no-print-directory asan
-	@$(MAKE) --no-print-directory tsan
+test-all: ## the fast tests, then real weights, other people's clients, sanitizers: takes long
+	@failed=0; \
+	for part in test test-long asan tsan; do \
+	  echo "== make $$part"; $(MAKE) --no-print-directory $$part || { failed=1; echo "== make $$part FAILED"; }; \
+	done; exit $$failed
+
+test-long: build ## real weights, accuracy, other people's clients; fetches two models and pip packages once
+	@$(BOOTSTRAP) test
+	cmake --preset dev
+	cmake --build build/dev --parallel $(JOBS)
+	tools/fetch_test_models.sh build/release/deepwell build/models
+	tests/functional/setup.sh
+	DEEPWELL_TEST_MODELS=$(CURDIR)/build/models DEEPWELL_BIN=$(CURDIR)/build/release/deepwell \
+	DEEPWELL_SYNTHETIC_BIN="$$(find $(CURDIR)/build/dev -name deepwell_synthetic_server -type f)" \
+	$(PYTHON) tools/run_tests.py --build build/dev --labels 'weights|slow|fault|golden' --jobs 1 \
+	  --also accuracy '$(PYTHON) tests/golden/accuracy/check_accuracy.py build/release/deepwell build/models' \
+	  --also functional 'tests/functional/.venv/bin/pytest tests/functional'
 
 asan: ## the fast tests under AddressSanitizer and UBSan
 	@$(BOOTSTRAP) test

@@ -64,20 +64,30 @@ def run_ctest(args):
     return totals
 
 
+def run_also(name, command):
+    """Runs a shell command, shows what it prints, and counts its cases like those of a CTest test."""
+    process = subprocess.Popen(["bash", "-c", command], stdout=subprocess.PIPE, text=True)
+    output = []
+    for line in process.stdout:
+        print(line, end="", flush=True)
+        output.append(line)
+    counts = count_cases("".join(output), is_failed=process.wait() != 0)
+    print(f"  {name}: {counts[0]} passed, {counts[1]} failed" + (f", {counts[2]} skipped" if counts[2] else ""))
+    return counts
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--build", required=True, help="the build directory")
     parser.add_argument("--labels", required=True, help="regular expression of CTest labels")
     parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--checks", action="store_true", help="run the checks of tools/check.py as well")
+    parser.add_argument("--also", nargs=2, action="append", default=[], metavar=("NAME", "COMMAND"),
+                        help="a shell command that closes with `N passed, N failed` or as pytest does")
     args = parser.parse_args()
     passed, failed, skipped = run_ctest(args)
-    if args.checks:
-        run = subprocess.run([sys.executable, os.path.join(os.path.dirname(__file__), "check.py")], stdout=subprocess.PIPE, text=True)
-        print(run.stdout, end="")
-        own = OWN.search(run.stdout)
-        counts = map(int, own.groups()) if own else (0, 1)
-        passed, failed = (a + b for a, b in zip((passed, failed), counts))
+    for name, command in args.also:
+        counts = run_also(name, command)
+        passed, failed, skipped = (a + b for a, b in zip((passed, failed, skipped), counts))
     if skipped:
         print(f"{skipped} skipped")
     print(f"{passed} passed, {failed} failed")
