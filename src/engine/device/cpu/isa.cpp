@@ -4,6 +4,10 @@
 #include <cstdlib>
 #include <string>
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 #include "base/concat.hpp"
 
 namespace deepwell::engine {
@@ -17,12 +21,25 @@ std::string_view isa_name(Isa isa) {
   return "scalar";
 }
 
+#if defined(__x86_64__)
+namespace {
+/// CPUID leaf 1, ECX bit 29: clang 14's __builtin_cpu_supports does not know the name.
+bool has_f16c() {
+  unsigned eax = 0;
+  unsigned ebx = 0;
+  unsigned ecx = 0;
+  unsigned edx = 0;
+  return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & (1U << 29)) != 0;
+}
+}  // namespace
+#endif
+
 std::vector<Isa> supported_isas() {
   std::vector<Isa> isas{Isa::kScalar};
 #if defined(__x86_64__)
   // __builtin_cpu_supports also asks the operating system (XGETBV) whether it saves the wide registers.
   __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")) {
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c()) {
     isas.push_back(Isa::kAvx2);
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
