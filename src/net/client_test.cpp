@@ -1,6 +1,7 @@
 // The HTTP client against our own server, against scripted servers that break rules, through a proxy and over TLS.
 #include "net/client.hpp"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
@@ -11,6 +12,7 @@
 #include <filesystem>
 
 #include "base/async_queue.hpp"
+#include "net/listener.hpp"
 #include "net/test_support.hpp"
 
 namespace deepwell::net {
@@ -376,6 +378,67 @@ TEST(Tls, HonoursSslCertFile) {
   ::setenv("SSL_CERT_FILE", tls.certificate.cert_file().c_str(), 1);
   EXPECT_TRUE(HttpClient(direct()).request("GET", tls.url() + "/file", {}, ""));
   ::unsetenv("SSL_CERT_FILE");
+}
+
+/// Answers one CONNECT and relays both ways until either side ends.
+class TunnelProxy {
+ public:
+  TunnelProxy() : listener_(open_listen_socket("127.0.0.1", 0).value()) {
+    ::fcntl(listener_.fd.get(), F_SETFL, 0);  // blocking
+    thread_ = std::thread([this] { run(); });
+  }
+  ~TunnelProxy() { thread_.join(); }
+  std::uint16_t port() const { return listener_.endpoint.port(); }
+
+  std::string request;  // valid once the proxied request has ended
+
+ private:
+  void run() {
+    const ScopedFd client(::accept4(listener_.fd.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    char space[16384];
+    while (request.find("\r\n\r\n") == std::string::npos) {
+      const auto n = ::recv(client.get(), space, sizeof space, 0);
+      if (n <= 0) return;
+      request.append(space, static_cast<std::size_t>(n));
+    }
+    const auto colon = request.find(':');
+    RawClient server(static_cast<std::uint16_t>(std::stoi(request.substr(colon + 1))));
+    const std::string_view established = "HTTP/1.1 200 Connection established\r\n\r\n";
+    (void)!::send(client.get(), established.data(), established.size(), MSG_NOSIGNAL);
+    pollfd both[2] = {{client.get(), POLLIN, 0}, {server.fd(), POLLIN, 0}};
+    while (::poll(both, 2, 5000) > 0) {
+      for (int i = 0; i < 2; ++i) {
+        if (both[i].revents == 0) continue;
+        const auto n = ::recv(both[i].fd, space, sizeof space, 0);
+        if (n <= 0) return;
+        (void)!::send(both[1 - i].fd, space, static_cast<std::size_t>(n), MSG_NOSIGNAL);
+      }
+    }
+  }
+
+  ListenSocket listener_;
+  std::thread thread_;
+};
+
+TEST(Tls, GoesThroughAProxysTunnel) {
+  TlsServer tls;
+  ClientOptions options = direct();
+  options.use_proxy_environment = true;
+  options.ca_file = tls.certificate.cert_file();
+  std::string seen;
+  {
+    TunnelProxy proxy;
+    ::setenv("HTTPS_PROXY", concat("http://me:pw@127.0.0.1:", proxy.port()).c_str(), 1);
+    const auto answer = HttpClient(options).request("GET", tls.url() + "/file", {}, "");
+    ::unsetenv("HTTPS_PROXY");
+    ASSERT_TRUE(answer) << answer.error().message;
+    EXPECT_EQ(answer->body.size(), 100'000U);
+    seen = proxy.request;
+  }
+  EXPECT_TRUE(
+      seen.starts_with(concat("CONNECT localhost:", tls.test.server->port(), " HTTP/1.1\r\n")))
+      << seen;
+  EXPECT_NE(seen.find("Proxy-Authorization: Basic bWU6cHc="), std::string::npos) << seen;
 }
 
 TEST(Tls, NeverFollowsFromHttpsToHttp) {

@@ -295,6 +295,9 @@ Task<void> Connection::serve_request() {
   } catch (const std::exception& exception) {
     server_.log->error("handler of ", request.method, " ", request.path,
                        " threw: ", exception.what());
+  } catch (...) {
+    server_.log->error("handler of ", request.method, " ", request.path,
+                       " threw what is no exception");
   }
   co_await resume_on(loop_);
   if (!writer.is_started() && !request.cancel_token().stop_requested()) {

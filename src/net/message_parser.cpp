@@ -62,9 +62,9 @@ std::size_t RequestParser::parse_header(std::string_view data) {
   std::size_t n_consumed = 0;
   if (method.empty()) {  // empty lines before a request line are ignored (RFC 9112 section 2.2)
     while (data.substr(n_consumed).starts_with("\r\n")) n_consumed += 2;
-    if (data.substr(n_consumed) == "\r") return n_consumed;
   }
-  while (!is_header_done() && !error_ && n_consumed < data.size()) {
+  const bool is_line_cut = method.empty() && data.substr(n_consumed) == "\r";
+  while (!is_header_done() && !error_ && n_consumed < data.size() && !is_line_cut) {
     const std::size_t n = put_some(data.substr(n_consumed));
     if (n == 0) break;
     n_consumed += n;

@@ -135,6 +135,8 @@ Task<void> Server::State::serve(LoopState& loop, std::shared_ptr<Connection> con
     }
   } catch (const std::exception& exception) {
     context.log->error("a connection ended by an exception: ", exception.what());
+  } catch (...) {
+    context.log->error("a connection ended by an unknown exception");
   }
   loop.connections.erase(connection.get());
   connection.reset();
@@ -218,6 +220,7 @@ Server::~Server() {
                               " connections whose handlers do not end");
   }
   for (const auto& loop : state_->loops) loop->loop.stop();
+  state_->listener.reset();  // its acceptor belongs to loop 0
 }
 
 std::uint16_t Server::port() const { return state_->endpoint.port(); }

@@ -91,6 +91,8 @@ class Server {
   /// Loop `i % n_loops`, for work that wants to live on one.
   Executor& loop(unsigned i = 0);
 
+  // Stopping, from any thread but a loop's.
+
   /// Closes the listening socket and idle connections; running requests go on and then close their
   /// connection.
   void stop_accepting();

@@ -157,6 +157,25 @@ TEST(ServerLimits, DropsAClientThatNeverReads) {
   EXPECT_TRUE(eventually([&] { return test.server->stats().n_connections == 0; }));
 }
 
+TEST(ServerLimits, WaitsForAClientThatReadsSlowly) {
+  const std::string content(3'000'000, 'x');
+  Router router;
+  router.add("GET", "/large", [&](Request&, ResponseWriter& writer) -> Task<void> {
+    auto response = make_response(200, kTextPlain, content);
+    co_await writer.send(std::move(response));
+  });
+  TestServer test(std::move(router), quick_options());
+  RawClient client = test.connect(16 * 1024);
+  client.send(get_request("/large", "Connection: close\r\n"));
+  for (std::size_t i = 1; i <= 10; ++i) {  // 1 s in all, more than the write timeout
+    client.read_until([i](const std::string& input) { return input.size() >= i * 100'000; });
+    std::this_thread::sleep_for(milliseconds(100));
+  }
+  EXPECT_EQ(client.read_to_end(), RawClient::End::kFin);
+  EXPECT_TRUE(client.input().ends_with("xx"));
+  EXPECT_GT(client.input().size(), content.size());
+}
+
 TEST(ServerLimits, TellsClientsBeyondTheLimitToComeBack) {
   ServerOptions options;
   options.max_connections = 4;
