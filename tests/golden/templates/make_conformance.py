@@ -1,0 +1,35 @@
+#!/usr/bin/env python3
+"""Runs a table of small templates through jinja2 and writes what they print to conformance.json.
+
+Each entry of GROUPS is a template, or a template and its variables. Run it here: python3 make_conformance.py
+"""
+import json
+import pathlib
+import platform
+
+import jinja2
+
+from conformance_cases import GROUPS
+from oracle import FROZEN_TIME, render
+
+
+def main():
+    cases = []
+    for group, entries in GROUPS.items():
+        for entry in entries:
+            source, context = entry if isinstance(entry, tuple) else (entry, {})
+            case = {"group": group, "source": source, **({"context": context} if context else {}), **render(source, context)}
+            if " object at 0x" not in case.get("text", ""):
+                cases.append(case)
+    document = {
+        "made_with": {"jinja2": jinja2.__version__, "python": platform.python_version()},
+        "now": FROZEN_TIME.isoformat(),
+        "cases": cases,
+    }
+    path = pathlib.Path(__file__).parent / "conformance.json"
+    path.write_text(json.dumps(document, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
+    n_failed = sum("failed" in case for case in cases)
+    print(f"{len(cases)} cases, {n_failed} of them errors")
+
+
+main()
