@@ -1,4 +1,4 @@
-// UTF-8 decoding by the table of RFC 3629 section 4.
+// UTF-8 decoding by table 3-7 of the Unicode Standard ("Well-Formed UTF-8 Byte Sequences").
 #include "base/utf8.hpp"
 
 #include <array>
@@ -30,37 +30,54 @@ bool is_in(const std::array<Range, N>& ranges, char32_t code_point) {
   return false;
 }
 
+/// What a lead byte says: the length of its character and the range allowed for the second byte.
+/// The second byte alone excludes overlong forms, surrogates and everything above U+10FFFF.
+struct Lead {
+  std::uint8_t n_bytes;  // 0: not a lead byte
+  std::uint8_t second_min;
+  std::uint8_t second_max;
+};
+
+Lead lead_of(std::uint8_t byte) {
+  if (byte < 0xC2) return {0, 0, 0};
+  if (byte < 0xE0) return {2, 0x80, 0xBF};
+  if (byte == 0xE0) return {3, 0xA0, 0xBF};
+  if (byte == 0xED) return {3, 0x80, 0x9F};
+  if (byte < 0xF0) return {3, 0x80, 0xBF};
+  if (byte == 0xF0) return {4, 0x90, 0xBF};
+  if (byte < 0xF4) return {4, 0x80, 0xBF};
+  if (byte == 0xF4) return {4, 0x80, 0x8F};
+  return {0, 0, 0};
+}
+
 }  // namespace
 
-Utf8Char next_utf8(std::string_view text) {
-  constexpr char32_t kReplacement = 0xFFFD;
-  if (text.empty()) return {};
-  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
-  const unsigned char lead = byte(0);
-  if (lead < 0x80) return {lead, 1, true};
+Utf8Step utf8_step(std::string_view bytes) noexcept {
+  using Kind = Utf8Step::Kind;
+  const auto first = static_cast<std::uint8_t>(bytes[0]);
+  if (first < 0x80) return {Kind::kCharacter, 1, first};
+  const Lead lead = lead_of(first);
+  if (lead.n_bytes == 0) return {Kind::kInvalid, 1, 0};
+  char32_t code_point = first & (0x7FU >> lead.n_bytes);
+  std::uint8_t min = lead.second_min;
+  std::uint8_t max = lead.second_max;
+  for (std::uint8_t i = 1; i < lead.n_bytes; ++i) {
+    if (i == bytes.size()) return {Kind::kIncomplete, i, 0};
+    const auto byte = static_cast<std::uint8_t>(bytes[i]);
+    if (byte < min || byte > max) return {Kind::kInvalid, i, 0};
+    code_point = code_point << 6 | (byte & 0x3FU);
+    min = 0x80;
+    max = 0xBF;
+  }
+  return {Kind::kCharacter, lead.n_bytes, code_point};
+}
 
-  std::size_t n_bytes = 0;
-  char32_t code_point = 0;
-  char32_t smallest = 0;  // below it the form is overlong
-  if (lead >= 0xC2 && lead <= 0xDF) {
-    n_bytes = 2, code_point = lead & 0x1FU, smallest = 0x80;
-  } else if (lead >= 0xE0 && lead <= 0xEF) {
-    n_bytes = 3, code_point = lead & 0x0FU, smallest = 0x800;
-  } else if (lead >= 0xF0 && lead <= 0xF4) {
-    n_bytes = 4, code_point = lead & 0x07U, smallest = 0x10000;
-  } else {
-    return {kReplacement, 1, false};
-  }
-  if (text.size() < n_bytes) return {kReplacement, 1, false};
-  for (std::size_t i = 1; i < n_bytes; ++i) {
-    if ((byte(i) & 0xC0U) != 0x80U) return {kReplacement, 1, false};
-    code_point = (code_point << 6U) | (byte(i) & 0x3FU);
-  }
-  const bool is_surrogate = code_point >= 0xD800 && code_point <= 0xDFFF;
-  if (code_point < smallest || code_point > 0x10FFFF || is_surrogate) {
-    return {kReplacement, 1, false};
-  }
-  return {code_point, n_bytes, true};
+Utf8Char next_utf8(std::string_view text) {
+  if (text.empty()) return {};
+  const Utf8Step step = utf8_step(text);
+  if (step.kind != Utf8Step::Kind::kCharacter)
+    return {.code_point = 0xFFFD, .n_bytes = 1, .is_valid = false};
+  return {.code_point = step.code_point, .n_bytes = step.n_bytes, .is_valid = true};
 }
 
 bool is_valid_utf8(std::string_view text) {
@@ -77,7 +94,7 @@ std::string sanitized_utf8(std::string_view text) {
   out.reserve(text.size());
   while (!text.empty()) {
     const Utf8Char next = next_utf8(text);
-    out.append(next.is_valid ? text.substr(0, next.n_bytes) : std::string_view("\xEF\xBF\xBD"));
+    out.append(next.is_valid ? text.substr(0, next.n_bytes) : kReplacementCharacter);
     text.remove_prefix(next.n_bytes);
   }
   return out;

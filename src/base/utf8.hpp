@@ -2,10 +2,30 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <string_view>
 
 namespace deepwell {
+
+inline constexpr std::string_view kReplacementCharacter = "\xEF\xBF\xBD";  // U+FFFD in UTF-8
+
+/// What a text of arbitrary bytes starts with.
+struct Utf8Step {
+  enum class Kind : std::uint8_t {
+    kCharacter,   // `n_bytes` bytes are `code_point`
+    kInvalid,     // `n_bytes` bytes can never become a character, whatever follows
+    kIncomplete,  // the text ends inside what may be a character; `n_bytes` reach to the end
+  };
+  Kind kind;
+  std::uint8_t
+      n_bytes;          // 1 to 4; a "maximal subpart" (Unicode 16, section 3.9.6) unless kCharacter
+  char32_t code_point;  // of kCharacter, else 0
+};
+
+/// The step at the start of `bytes`, which must not be empty. For streams: next_utf8() cannot tell a
+/// character that is wrong from one that is not complete yet.
+Utf8Step utf8_step(std::string_view bytes) noexcept;
 
 /// One decoded character.
 struct Utf8Char {

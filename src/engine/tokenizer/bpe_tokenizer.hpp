@@ -1,11 +1,15 @@
 // BpeTokenizer: byte-level BPE as GPT-2, Llama 3, Qwen and DeepSeek use it.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "engine/tokenizer/bpe.hpp"

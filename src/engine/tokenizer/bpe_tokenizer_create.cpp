@@ -1,10 +1,12 @@
 // Checks a vocabulary and builds the tables of a BpeTokenizer from it.
+#include <array>
 #include <limits>
+#include <utility>
 
 #include "base/concat.hpp"
+#include "base/utf8.hpp"
 #include "engine/tokenizer/bpe_tokenizer.hpp"
 #include "engine/tokenizer/byte_alphabet.hpp"
-#include "engine/tokenizer/utf8.hpp"
 
 namespace deepwell::engine {
 namespace {
@@ -131,13 +133,6 @@ Result<std::vector<BpeMerge>> merge_ids(const Vocabulary& vocabulary,
 }
 
 }  // namespace
-
-Result<std::unique_ptr<Tokenizer>> Tokenizer::create(Vocabulary vocabulary) {
-  if (vocabulary.model == "gpt2") return BpeTokenizer::create(std::move(vocabulary));
-  return Error{Code::kUnimplemented,
-               concat("the tokenizer model '", vocabulary.model,
-                      "' (tokenizer.ggml.model) is not supported; supported: gpt2")};
-}
 
 Result<std::unique_ptr<Tokenizer>> BpeTokenizer::create(Vocabulary vocabulary) {
   DW_TRY(check_vocabulary(vocabulary));

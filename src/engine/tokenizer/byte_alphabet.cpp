@@ -3,7 +3,7 @@
 
 #include <array>
 
-#include "engine/tokenizer/utf8.hpp"
+#include "base/utf8.hpp"
 
 namespace deepwell::engine {
 namespace {

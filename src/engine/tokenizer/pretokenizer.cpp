@@ -2,7 +2,7 @@
 // own.
 #include "engine/tokenizer/pretokenizer.hpp"
 
-#include "engine/tokenizer/utf8.hpp"
+#include "base/utf8.hpp"
 #include "engine/tokenizer/word_rules.hpp"
 
 namespace deepwell::engine {

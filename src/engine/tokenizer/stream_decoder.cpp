@@ -1,6 +1,6 @@
 // StreamDecoder: holds back the first bytes of an unfinished character.
+#include "base/utf8.hpp"
 #include "engine/tokenizer/tokenizer.hpp"
-#include "engine/tokenizer/utf8.hpp"
 
 namespace deepwell::engine {
 

@@ -1,10 +1,10 @@
 // Streaming text and the UTF-8 steps under it.
 #include <gtest/gtest.h>
 
+#include "base/utf8.hpp"
 #include "engine/tokenizer/golden_check.hpp"
 #include "engine/tokenizer/test_vocabulary.hpp"
 #include "engine/tokenizer/tokenizer.hpp"
-#include "engine/tokenizer/utf8.hpp"
 
 namespace deepwell::engine {
 namespace {

@@ -18,11 +18,7 @@ constexpr std::string_view kEndSpellings[] = {
     "<|eom_id|>",             // Llama 3.1, after a tool call
     "<|end_of_text|>",        // Llama 3 base
     "<｜end▁of▁sentence｜>",  // DeepSeek
-    "<|end▁of▁sentence|>",    // DeepSeek, in files converted with ASCII bars
     "<|EOT|>",                // DeepSeek Coder
-    "<end_of_turn>",          // Gemma
-    "<|end|>",                // Phi 3
-    "</s>",                   // Llama 2, Mistral
 };
 
 Result<std::optional<TokenId>> read_id(const GgufFile& file, std::string_view key) {

@@ -1,6 +1,7 @@
 // The scanner of the GPT-2 and cl100k families of word expressions, ruled by a few constants.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <limits>
 #include <span>
@@ -76,7 +77,7 @@ inline std::size_t len_space(Chars chars, const WordRules& rules) {
     }
   }
   const bool is_last = end == chars.size() || (rules.is_cut_at_numbers && chars[end].is(kNumber));
-  return is_last || end == 1 ? end : end - 1;
+  return (is_last || end == 1) ? end : end - 1;
 }
 
 }  // namespace word_rules

@@ -20,6 +20,9 @@ the hash of those with them if that is another, and ids, on every 16th line, the
 "-" where the text has a byte for which the vocabulary has no token: the library drops it, we write U+FFFD.
 A hash is FNV-1a, 64 bits, over the ids as little-endian 32-bit numbers.
 
+For "smollm" the library asks Rust what a number is, which knows 13 characters of Unicode 17 (U+11DE0 to U+11DE9,
+U+16FF4 to U+16FF6) that the tables of both its expressions and Deepwell's do not; strings.txt has none of them.
+
 No normaliser is used: Deepwell keeps a text's bytes (the files of Qwen's own tokenizer ask for NFC).
 """
 import argparse
