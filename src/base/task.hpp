@@ -13,6 +13,7 @@
 // offenders.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <coroutine>
 #include <exception>
@@ -32,21 +33,30 @@ class Task;
 
 namespace detail {
 
+// A task that ends without ever waiting must not leave its awaiter's continuation on the stack: symmetric transfer alone
+// does that only where the compiler makes tail calls, which sanitizers and -O0 prevent. So both sides, the end of the
+// task and the return to its awaiter, take a ticket, and the second one goes on with the awaiter.
 struct TaskPromiseBase {
   struct FinalAwaiter {
     bool await_ready() const noexcept { return false; }
     template <class Promise>
     std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> self) const noexcept {
-      return self.promise().continuation;
+      auto& promise = self.promise();
+      if (promise.is_second()) return promise.continuation;
+      return std::
+          noop_coroutine();  // the awaiter has not suspended yet and will see that this has ended
     }
     void await_resume() const noexcept {}
   };
+
+  bool is_second() noexcept { return has_first.exchange(true, std::memory_order_acq_rel); }
 
   std::suspend_always initial_suspend() const noexcept { return {}; }
   FinalAwaiter final_suspend() const noexcept { return {}; }
   void unhandled_exception() noexcept { exception = std::current_exception(); }
 
-  std::coroutine_handle<> continuation = std::noop_coroutine();
+  std::atomic<bool> has_first{false};
+  std::coroutine_handle<> continuation;
   std::exception_ptr exception;
 };
 
@@ -97,9 +107,11 @@ class [[nodiscard]] Task {
   struct Awaiter {
     std::coroutine_handle<promise_type> handle;
     bool await_ready() const noexcept { return false; }
-    std::coroutine_handle<> await_suspend(std::coroutine_handle<> awaiting) const noexcept {
-      handle.promise().continuation = awaiting;
-      return handle;
+    bool await_suspend(std::coroutine_handle<> awaiting) const {
+      auto& promise = handle.promise();
+      promise.continuation = awaiting;
+      handle.resume();
+      return !promise.is_second();  // already ended: go on at once
     }
     T await_resume() const { return handle.promise().take(); }
   };
