@@ -251,7 +251,8 @@ TEST(Sampler, PenalisesGeneratedTokens) {
     return *sample_token({.logits = logits, .params = params, .generated = generated}, scratch);
   };
   EXPECT_EQ(greedy({1, 0, 5}, 1, 0, 0), 2);
-  EXPECT_EQ(greedy({1, 2.6F, 5}, 2, 0, 0), 1);     // 5 / 2 < 2.6
+  EXPECT_EQ(greedy({1, 2.6F, 5}, 2, 0, 0), 1);  // 5 / 2 < 2.6
+  EXPECT_EQ(greedy({-3, 0.5F, 0.8F}, 2, 0, 0), 1);
   EXPECT_EQ(greedy({-3, -1.9F, -1}, 2, 0, 0), 1);  // -1 * 2 < -1.9
   EXPECT_EQ(greedy({1, 3.6F, 5}, 1, 0.5F, 0), 1);  // 5 - 3 * 0.5 < 3.6
   EXPECT_EQ(greedy({1, 3.4F, 5}, 1, 0.5F, 0), 2);
@@ -395,6 +396,37 @@ TEST(SamplingParams, AreRefusedWithTheNameAndTheValue) {
               p.logit_bias = {{5, -200.0F}};
             }),
             "logit_bias: logit_bias is -200; it must be between -100 and 100");
+}
+
+/// Stored answers are replayed by sampling again: a change of this hash needs a new kNumericsVersion.
+TEST(Sampler, GivesTheTokensThatItAlwaysGave) {
+  SamplerScratch scratch;
+  TokenCounts generated;
+  SamplingParams params;
+  params.temperature = 0.7F;
+  params.top_k = 200;
+  params.top_p = 0.95F;
+  params.min_p = 0.001F;
+  params.repetition_penalty = 1.1F;
+  params.seed = 0x123456789ABCDEFU;
+  std::vector<float> logits(1000);
+  std::uint64_t hash = 0xcbf29ce484222325U;
+  for (std::uint64_t position = 0; position < 500; ++position) {
+    for (std::size_t i = 0; i < logits.size(); ++i) {
+      const std::uint64_t noise = random_bits(i, 0, position, static_cast<RandomPurpose>(99));
+      logits[i] = static_cast<float>(noise % 4096) / 400.0F;
+    }
+    const SamplerInput input{.logits = logits,
+                             .params = params,
+                             .generated = generated,
+                             .position = position,
+                             .choice = 1};
+    const auto token = sample_token(input, scratch);
+    ASSERT_TRUE(token) << token.error().message;
+    generated.add(*token);
+    hash = (hash ^ static_cast<std::uint64_t>(*token)) * 0x100000001b3U;
+  }
+  EXPECT_EQ(hash, 6839107842815835330U);
 }
 
 /// Not a benchmark: the time of one choice is recorded, and only a disaster (a sort of the vocabulary, say, or a
