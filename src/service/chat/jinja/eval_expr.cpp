@@ -100,7 +100,8 @@ Result<Value> Evaluator::get_item(const Value& object, const Value& key) {
   }
   Text spelled;
   DW_TRY(append_repr(spelled, key, budget_));
-  return Value::undefined(concat(object_name(object), key.is_text() ? " has no attribute " : " has no element ", spelled.view()));
+  if (key.is_text()) return Value::undefined(concat(object_name(object), " has no attribute ", spelled.view()));
+  return Value::undefined(concat(type_name(object), " object has no element ", spelled.view()));
 }
 
 Result<Value> Evaluator::apply_filter(std::string_view name, const Value& input, const Args& args) {

@@ -137,6 +137,7 @@ Result<Evaluator::Flow> Evaluator::exec_for(const For& node) {
   loop->node = &node;
   const std::shared_ptr<Scope> outer = scope_;
   loop->outer = outer;
+  bool is_completed = false;  // some pass came to the end of the body: only then is there no `else`, as in jinja2
   const auto run = [&]() -> Status {
     while (true) {
       DW_TRY(budget_.spend(1));
@@ -155,11 +156,11 @@ Result<Evaluator::Flow> Evaluator::exec_for(const For& node) {
       scope_->set("loop", Value::loop(loop));
       DW_ASSIGN(const Flow flow, exec(*node.body));
       if (flow == Flow::kBreak) return {};
+      is_completed = is_completed || flow == Flow::kNext;
     }
   };
   Status status = run();
-  const bool is_empty = loop->index0 < 0;
-  if (status && is_empty && node.otherwise) {
+  if (status && !is_completed && node.otherwise) {
     scope_ = std::make_shared<Scope>();
     scope_->parent = outer;
     Result<Flow> flow = exec(*node.otherwise);

@@ -18,9 +18,14 @@ Value iterator(std::vector<Value> items, std::string_view label) {
 
 Value ignore_case(const Value& value) { return value.is_text() ? Value::text(value.as_text().mapped(to_lower_ascii)) : value; }
 
-Result<Value> attribute_path(Evaluator& evaluator, const Value& item, const Value& path) {
+Result<Value> attribute_path(Evaluator& evaluator, const Value& item, const Value& path,
+                             const Value& fallback) {
+  const auto filled = [&](Value value) { return value.is_undefined() && !fallback.is_none() ? fallback : value; };
   if (path.is_none()) return item;
-  if (!path.is_text()) return evaluator.get_item(item, path);
+  if (!path.is_text()) {
+    DW_ASSIGN(Value value, evaluator.get_item(item, path));
+    return filled(std::move(value));
+  }
   Value found = item;
   const std::string_view names = path.as_text().view();
   for (std::size_t begin = 0; begin <= names.size();) {
@@ -28,7 +33,8 @@ Result<Value> attribute_path(Evaluator& evaluator, const Value& item, const Valu
     const std::string_view name = names.substr(begin, end - begin);
     const bool is_index = !name.empty() && name.size() < 18 && std::all_of(name.begin(), name.end(), is_digit_ascii);
     const Value key = is_index ? Value::integer(std::stoll(std::string(name))) : Value::text(std::string(name), Trust::kTemplate);
-    DW_ASSIGN(found, evaluator.get_item(found, key));
+    DW_ASSIGN(Value value, evaluator.get_item(found, key));
+    found = filled(std::move(value));
     begin = end + 1;
   }
   return found;
@@ -259,9 +265,7 @@ Result<Value> groupby_filter(Evaluator& evaluator, const Value& input, const Arg
   const bool is_case_sensitive = bound[2] && is_true(*bound[2]);
   DW_ASSIGN(std::vector<Value> items, evaluator.items_of(input));
   const auto attribute_of = [&](const Value& item) -> Result<Value> {
-    DW_ASSIGN(Value found, attribute_path(evaluator, item, *bound[0]));
-    if (found.is_undefined() && bound[1] && !bound[1]->is_none()) found = *bound[1];
-    return found;
+    return attribute_path(evaluator, item, *bound[0], bound[1].value_or(Value::none()));
   };
   std::vector<Value> keys;
   for (const Value& item : items) {

@@ -28,8 +28,7 @@ Result<Value> map_filter(Evaluator& evaluator, const Value& input, const Args& a
   if (!bound[0]) return invalid_argument("map requires a filter argument");
   DW_ASSIGN(const std::vector<Value> items, evaluator.items_of(input));
   for (const Value& item : items) {
-    DW_ASSIGN(Value value, attribute_path(evaluator, item, *bound[0]));
-    if (value.is_undefined() && bound[1] && !bound[1]->is_none()) value = *bound[1];
+    DW_ASSIGN(Value value, attribute_path(evaluator, item, *bound[0], bound[1].value_or(Value::none())));
     mapped.push_back(std::move(value));
   }
   return iterator(std::move(mapped), "generator");

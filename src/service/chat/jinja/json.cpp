@@ -137,7 +137,7 @@ class Writer {
     }
     std::string escaped;
     if (c < 0x20 || (style_.use_ascii && c > 0x7E && c < 0x10000)) {
-      if (c != 0x7F) append_unicode_escape(escaped, c);
+      append_unicode_escape(escaped, c);
     } else if (style_.use_ascii && c >= 0x10000) {
       append_unicode_escape(escaped, 0xD800U + ((c - 0x10000U) >> 10U));
       append_unicode_escape(escaped, 0xDC00U + ((c - 0x10000U) & 0x3FFU));

@@ -186,6 +186,7 @@ class Lexer {
       pos_ = after_end_tag(end, "#}", true);
       return {};
     }
+    if (at >= source_.size()) return pos_ = at, Status();  // jinja2 lets "{#" at the very end pass
     return syntax_error(line_, "missing end of comment tag");
   }
 

@@ -72,8 +72,9 @@ Result<Text> replace(const Text& text, const Text& old_part, const Text& new_par
 Result<std::vector<Value>> split_characters(const Text& text, Budget& budget);
 Text capitalize(const Text& text);
 std::vector<Text> split_lines(const Text& text, bool keep_ends);
-/// The value that `attribute` ("a.b.0") of an item names.
-Result<Value> attribute_path(Evaluator& evaluator, const Value& item, const Value& path);
+/// The value that `path` ("a.b.0") of an item names; `fallback`, unless none, stands in for each missing step.
+Result<Value> attribute_path(Evaluator& evaluator, const Value& item, const Value& path,
+                             const Value& fallback = Value::none());
 /// As jinja2 sorts: texts without regard to case unless asked.
 Value ignore_case(const Value& value);
 Status stable_sort_by_keys(std::vector<Value>& items, std::vector<Value>& keys, bool use_reverse, Budget& budget);

@@ -26,7 +26,7 @@ std::vector<Value> split_words(const Text& text, std::int64_t max_splits) {
   std::size_t pos = trimmed(view, true, false).begin;
   while (pos < view.size()) {
     if (max_splits >= 0 && static_cast<std::int64_t>(words.size()) >= max_splits) {
-      words.push_back(text_value(text.slice(pos, trimmed(view, false, true).end)));
+      words.push_back(text_value(text.slice(pos, view.size())));
       break;
     }
     std::size_t end = pos;
@@ -43,7 +43,7 @@ std::vector<Value> split_words_from_right(const Text& text, std::int64_t max_spl
   std::size_t end = trimmed(view, false, true).end;
   while (end > 0) {
     if (max_splits >= 0 && static_cast<std::int64_t>(words.size()) >= max_splits) {
-      words.push_back(text_value(text.slice(trimmed(view, true, false).begin, end)));
+      words.push_back(text_value(text.slice(0, end)));
       break;
     }
     // The word's start: the last position after which no white space follows before `end`.
@@ -141,26 +141,27 @@ Result<Value> replace_method(Evaluator& evaluator, const Value& self, const Args
 }
 
 template <class Map>
-Result<Value> mapped(Evaluator& evaluator, const Value& self, Map map) {
+Result<Value> mapped(Evaluator& evaluator, const Value& self, const Args& args, Map map) {
+  DW_ASSIGN(const auto bound, bind_args(args, {}, 0, "the method"));
   DW_TRY(evaluator.budget().spend_bytes(self.as_text().n_bytes()));
   return text_value(map(self.as_text()));
 }
 
-Result<Value> upper_method(Evaluator& evaluator, const Value& self, const Args&) {
-  return mapped(evaluator, self, [](const Text& text) { return text.mapped(to_upper_ascii); });
+Result<Value> upper_method(Evaluator& evaluator, const Value& self, const Args& args) {
+  return mapped(evaluator, self, args, [](const Text& text) { return text.mapped(to_upper_ascii); });
 }
 
-Result<Value> lower_method(Evaluator& evaluator, const Value& self, const Args&) {
-  return mapped(evaluator, self, [](const Text& text) { return text.mapped(to_lower_ascii); });
+Result<Value> lower_method(Evaluator& evaluator, const Value& self, const Args& args) {
+  return mapped(evaluator, self, args, [](const Text& text) { return text.mapped(to_lower_ascii); });
 }
 
-Result<Value> capitalize_method(Evaluator& evaluator, const Value& self, const Args&) {
-  return mapped(evaluator, self, capitalize);
+Result<Value> capitalize_method(Evaluator& evaluator, const Value& self, const Args& args) {
+  return mapped(evaluator, self, args, capitalize);
 }
 
 /// str.title(): a letter after no letter is upper case.
-Result<Value> title_method(Evaluator& evaluator, const Value& self, const Args&) {
-  return mapped(evaluator, self, [](const Text& text) {
+Result<Value> title_method(Evaluator& evaluator, const Value& self, const Args& args) {
+  return mapped(evaluator, self, args, [](const Text& text) {
     bool is_inside_word = false;
     return text.mapped([&](char c) {
       const bool is_letter = static_cast<unsigned char>(c) >= 0x80 || is_lower_ascii(static_cast<unsigned char>(to_lower_ascii(c)));
@@ -295,6 +296,7 @@ Result<Value> view_method(Evaluator& evaluator, const Value& self, const Args& a
 }
 
 Result<Value> get_method(Evaluator& evaluator, const Value& self, const Args& args) {
+  if (!args.named.empty()) return invalid_argument("dict.get() takes no keyword arguments");
   DW_ASSIGN(const auto bound, bind_args(args, {"key", "default"}, 1, "get"));
   DW_ASSIGN(const Value* found, self.as_dict().find(*bound[0], evaluator.budget()));
   if (found != nullptr) return *found;

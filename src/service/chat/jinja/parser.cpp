@@ -219,6 +219,7 @@ class Parser {
   }
 
   Result<Stmt> parse_print() {
+    if (tokens_.is(TokenType::kBlockEnd)) return Stmt{0, Literal{Value::text(Text())}};
     DW_ASSIGN(ExprPtr expr, exprs_.parse_tuple());
     return Stmt{0, Output{std::move(expr)}};
   }

@@ -6,7 +6,7 @@
 //
 // The language is jinja2's, as transformers sets it up for chat templates: trim_blocks, lstrip_blocks, loop controls,
 // {% generation %}, its own tojson, raise_exception, strftime_now, in an immutable sandbox. Left out: import, include,
-// extends, block, autoescape, recursive loops, and case mapping of letters outside ASCII.
+// extends, block, autoescape, recursive loops, integers beyond 64 bits, and case mapping of letters outside ASCII.
 #pragma once
 
 #include <ctime>
