@@ -36,11 +36,15 @@ double measure_read_bandwidth_gbps(std::uint32_t n_threads) {
       threads.emplace_back([&, t] { sums[t] = sum_words(words.data() + t * share, share); });
     }
     for (std::thread& thread : threads) thread.join();
-    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    best = std::max(best, static_cast<double>(share * n_threads * sizeof(std::uint64_t)) / seconds / 1e9);
+    const double seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    best = std::max(best,
+                    static_cast<double>(share * n_threads * sizeof(std::uint64_t)) / seconds / 1e9);
   }
   // The sums must be used, or the loop would be compiled away.
-  return std::count(sums.begin(), sums.end(), share) == static_cast<std::ptrdiff_t>(n_threads) ? best : 0.0;
+  return std::count(sums.begin(), sums.end(), share) == static_cast<std::ptrdiff_t>(n_threads)
+             ? best
+             : 0.0;
 }
 
 }  // namespace deepwell::apps

@@ -15,7 +15,9 @@ using Clock = std::chrono::steady_clock;
 using engine::LoadedModel;
 using engine::TokenId;
 
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
 double median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
@@ -24,9 +26,9 @@ double median(std::vector<double> values) {
 }
 
 struct Measurement {
-  std::string test;             // "pp512", "tg64"
-  std::vector<double> rates;    // tokens/s of each repetition
-  double gbps = 0.0;            // decode: bytes read per second, weights and keys and values
+  std::string test;           // "pp512", "tg64"
+  std::vector<double> rates;  // tokens/s of each repetition
+  double gbps = 0.0;          // decode: bytes read per second, weights and keys and values
 };
 
 struct Bench final : Command {
@@ -39,26 +41,33 @@ struct Bench final : Command {
 
   void declare(OptionTable& table) override {
     engine.declare(table);
-    table.add_integer("-p,--n-prompt", &n_prompt_tok, 0, 1 << 20, "N", {"tokens of prefill", "预填充的词元数"});
-    table.add_integer("-n,--n-gen", &n_generate_tok, 0, 1 << 20, "N", {"tokens to decode", "解码的词元数"});
-    table.add_integer("-r,--repetitions", &n_repetitions, 1, 1000, "N", {"repetitions; medians count", "重复次数，取中位数"});
+    table.add_integer("-p,--n-prompt", &n_prompt_tok, 0, 1 << 20, "N",
+                      {"tokens of prefill", "预填充的词元数"});
+    table.add_integer("-n,--n-gen", &n_generate_tok, 0, 1 << 20, "N",
+                      {"tokens to decode", "解码的词元数"});
+    table.add_integer("-r,--repetitions", &n_repetitions, 1, 1000, "N",
+                      {"repetitions; medians count", "重复次数，取中位数"});
     table.add_integer("-d,--n-depth", &n_depth_tok, 0, 1 << 20, "N",
-                      {"tokens already in the cache when the measurement starts", "开始测量时缓存中已有的词元数"});
+                      {"tokens already in the cache when the measurement starts",
+                       "开始测量时缓存中已有的词元数"});
     table.add_flag("--json", &is_json, {"machine-readable output", "输出 JSON"});
   }
 
   Status run(const Context& context) override {
-    if (engine.n_ctx_tok == 0) engine.n_ctx_tok = n_depth_tok + std::max(n_prompt_tok, n_generate_tok) + 1;
+    if (engine.n_ctx_tok == 0)
+      engine.n_ctx_tok = n_depth_tok + std::max(n_prompt_tok, n_generate_tok) + 1;
     DW_ASSIGN(LoadedModel model, engine.load(context));
     const std::uint32_t needed = n_depth_tok + std::max(n_prompt_tok, n_generate_tok);
     if (needed > model.n_ctx_tok) {
-      return invalid_argument(concat("the tests need ", needed, " tokens of context, --ctx-size is ", model.n_ctx_tok));
+      return invalid_argument(
+          concat("the tests need ", needed, " tokens of context, --ctx-size is ", model.n_ctx_tok));
     }
     const double peak_gbps = measure_read_bandwidth_gbps(model.n_threads);
     std::vector<Measurement> measurements;
     if (n_prompt_tok > 0) measurements.push_back(measure(model, n_prompt_tok, true));
     if (n_generate_tok > 0) measurements.push_back(measure(model, n_generate_tok, false));
-    return is_json ? print_json(model, measurements, peak_gbps) : print_table(model, measurements, peak_gbps);
+    return is_json ? print_json(model, measurements, peak_gbps)
+                   : print_table(model, measurements, peak_gbps);
   }
 
   /// Token ids that do not matter: spread over the vocabulary, the same in every run.
@@ -66,14 +75,15 @@ struct Bench final : Command {
     return static_cast<TokenId>((std::uint64_t{i} * 7919 + 13) % model.model->hyper.n_vocab);
   }
 
-  static void feed(LoadedModel& model, std::span<const std::uint32_t> blocks, std::uint32_t begin, std::uint32_t n,
-                   std::uint32_t n_per_step) {
+  static void feed(LoadedModel& model, std::span<const std::uint32_t> blocks, std::uint32_t begin,
+                   std::uint32_t n, std::uint32_t n_per_step) {
     engine::StepBatch batch;
     std::vector<TokenId> tokens;
     for (std::uint32_t done = 0; done < n; done += n_per_step) {
       const std::uint32_t n_here = std::min(n_per_step, n - done);
       tokens.clear();
-      for (std::uint32_t i = 0; i < n_here; ++i) tokens.push_back(token_at(model, begin + done + i));
+      for (std::uint32_t i = 0; i < n_here; ++i)
+        tokens.push_back(token_at(model, begin + done + i));
       batch.clear();
       batch.add(tokens, begin + done, blocks, engine::Outputs::kLast);
       model.forward(batch);
@@ -84,7 +94,8 @@ struct Bench final : Command {
     Measurement measurement{.test = concat(is_prompt ? "pp" : "tg", n_tok)};
     if (n_depth_tok > 0) measurement.test += concat("@", n_depth_tok);
     std::vector<std::uint32_t> blocks;
-    model.blocks.take((n_depth_tok + n_tok + engine::kKvBlockTok - 1) / engine::kKvBlockTok, blocks);
+    model.blocks.take((n_depth_tok + n_tok + engine::kKvBlockTok - 1) / engine::kKvBlockTok,
+                      blocks);
     const std::uint32_t n_most = model.device->n_max_rows();
     feed(model, blocks, 0, n_depth_tok, n_most);
     for (std::uint32_t r = 0; r <= n_repetitions; ++r) {  // the first one warms up
@@ -95,8 +106,10 @@ struct Bench final : Command {
     model.blocks.release(blocks);
     if (!is_prompt) {
       const auto& hyper = model.model->hyper;
-      const engine::KvShape shape{hyper.n_layers, hyper.n_kv_heads, hyper.d_head, engine::KvType::kF16};
-      const double kv_per_tok = static_cast<double>(engine::kv_block_bytes(shape)) / engine::kKvBlockTok;
+      const engine::KvShape shape{hyper.n_layers, hyper.n_kv_heads, hyper.d_head,
+                                  engine::KvType::kF16};
+      const double kv_per_tok =
+          static_cast<double>(engine::kv_block_bytes(shape)) / engine::kKvBlockTok;
       const double per_step = static_cast<double>(model.device->weight_bytes()) +
                               kv_per_tok * (n_depth_tok + n_tok / 2.0);
       measurement.gbps = median(measurement.rates) * per_step / 1e9;
@@ -104,30 +117,36 @@ struct Bench final : Command {
     return measurement;
   }
 
-  Status print_json(const LoadedModel& model, std::span<const Measurement> measurements, double peak_gbps) const {
-    std::string out = concat("{\"model\":\"", model.model->arch->name, "\",\"isa\":\"", isa_name(model.isa),
-                             "\",\"n_threads\":", model.n_threads,
-                             ",\"weight_bytes\":", model.device->weight_bytes(), ",\"read_peak_gbps\":", peak_gbps,
-                             ",\"results\":[");
+  Status print_json(const LoadedModel& model, std::span<const Measurement> measurements,
+                    double peak_gbps) const {
+    std::string out = concat("{\"model\":\"", model.model->arch->name, "\",\"isa\":\"",
+                             isa_name(model.isa), "\",\"n_threads\":", model.n_threads,
+                             ",\"weight_bytes\":", model.device->weight_bytes(),
+                             ",\"read_peak_gbps\":", peak_gbps, ",\"results\":[");
     for (const Measurement& m : measurements) {
       const auto [least, most] = std::minmax_element(m.rates.begin(), m.rates.end());
       out += concat(&m == measurements.data() ? "" : ",", "{\"test\":\"", m.test,
                     "\",\"tokens_per_s\":", median(m.rates), ",\"tokens_per_s_min\":", *least,
                     ",\"tokens_per_s_max\":", *most, ",\"n_repetitions\":", m.rates.size());
-      if (m.gbps > 0) out += concat(",\"gbps\":", m.gbps, ",\"percent_of_peak\":", 100 * m.gbps / peak_gbps);
+      if (m.gbps > 0)
+        out += concat(",\"gbps\":", m.gbps, ",\"percent_of_peak\":", 100 * m.gbps / peak_gbps);
       out += "}";
     }
     return print_line(out + "]}");
   }
 
-  Status print_table(const LoadedModel& model, std::span<const Measurement> measurements, double peak_gbps) const {
-    DW_TRY(print_line(concat(model.model->arch->name, ", ", model.model->n_params / 1'000'000, " M parameters, ",
-                             model.device->weight_bytes() >> 20, " MiB packed, ", isa_name(model.isa), ", ",
-                             model.n_threads, " threads, read peak ", peak_gbps, " GB/s")));
+  Status print_table(const LoadedModel& model, std::span<const Measurement> measurements,
+                     double peak_gbps) const {
+    DW_TRY(print_line(concat(model.model->arch->name, ", ", model.model->n_params / 1'000'000,
+                             " M parameters, ", model.device->weight_bytes() >> 20, " MiB packed, ",
+                             isa_name(model.isa), ", ", model.n_threads, " threads, read peak ",
+                             peak_gbps, " GB/s")));
     for (const Measurement& m : measurements) {
       const auto [least, most] = std::minmax_element(m.rates.begin(), m.rates.end());
-      std::string line = concat(m.test, "  ", median(m.rates), " tokens/s (", *least, " to ", *most, ")");
-      if (m.gbps > 0) line += concat("  ", m.gbps, " GB/s, ", 100 * m.gbps / peak_gbps, " % of the read peak");
+      std::string line =
+          concat(m.test, "  ", median(m.rates), " tokens/s (", *least, " to ", *most, ")");
+      if (m.gbps > 0)
+        line += concat("  ", m.gbps, " GB/s, ", 100 * m.gbps / peak_gbps, " % of the read peak");
       DW_TRY(print_line(line));
     }
     return {};

@@ -12,19 +12,25 @@
 namespace deepwell::apps {
 
 void EngineCommandOptions::declare(OptionTable& table) {
-  table.add_text("-m,--model", &model, "NAME|FILE", {"model: a name or a GGUF file", "模型：名称或 GGUF 文件"});
-  table.add_integer("-t,--threads", &n_threads, 0, 1024, "N",
-                    {"threads; 0: as many as this process may use", "线程数；0 表示用满可用的处理器"});
+  table.add_text("-m,--model", &model, "NAME|FILE",
+                 {"model: a name or a GGUF file", "模型：名称或 GGUF 文件"});
+  table.add_integer(
+      "-t,--threads", &n_threads, 0, 1024, "N",
+      {"threads; 0: as many as this process may use", "线程数；0 表示用满可用的处理器"});
   table.add_integer("-c,--ctx-size,--max-model-len", &n_ctx_tok, 0, 1 << 24, "N",
                     {"longest prompt and answer, in tokens; 0: the model's own, at most 8192",
                      "上下文长度（词元数）；0 表示模型自身的长度，至多 8192"});
 }
 
-Result<engine::LoadedModel> EngineCommandOptions::load(const Context& context, std::uint32_t n_sequences) const {
+Result<engine::LoadedModel> EngineCommandOptions::load(const Context& context,
+                                                       std::uint32_t n_sequences) const {
   if (model.empty()) return invalid_argument("no model given; use -m NAME or -m FILE.gguf");
   DW_ASSIGN(std::string path, model_path(context, model));
-  return engine::LoadedModel::load({.path = std::move(path), .n_threads = n_threads, .n_ctx_tok = n_ctx_tok,
-                                    .n_sequences = n_sequences, .on_progress = loading_progress(model)});
+  return engine::LoadedModel::load({.path = std::move(path),
+                                    .n_threads = n_threads,
+                                    .n_ctx_tok = n_ctx_tok,
+                                    .n_sequences = n_sequences,
+                                    .on_progress = loading_progress(model)});
 }
 
 std::function<void(double)> loading_progress(const std::string& name) {
@@ -33,7 +39,8 @@ std::function<void(double)> loading_progress(const std::string& name) {
     const int percent = static_cast<int>(100.0 * fraction);
     if (percent == last) return;
     last = percent;
-    std::fprintf(stderr, "\rloading %s %d%%%s", name.c_str(), percent, percent >= 100 ? "\r\033[K" : "");
+    std::fprintf(stderr, "\rloading %s %d%%%s", name.c_str(), percent,
+                 percent >= 100 ? "\r\033[K" : "");
   };
 }
 

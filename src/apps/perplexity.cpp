@@ -17,10 +17,12 @@ using engine::TokenId;
 
 /// Feeds a sequence from position 0 and hands over the logits after each position.
 template <class Visit>
-void for_each_position(LoadedModel& model, std::span<const TokenId> tokens, std::uint32_t n_chunk, Visit&& visit) {
+void for_each_position(LoadedModel& model, std::span<const TokenId> tokens, std::uint32_t n_chunk,
+                       Visit&& visit) {
   std::vector<std::uint32_t> blocks;
-  model.blocks.take((static_cast<std::uint32_t>(tokens.size()) + engine::kKvBlockTok - 1) / engine::kKvBlockTok,
-                    blocks);
+  model.blocks.take(
+      (static_cast<std::uint32_t>(tokens.size()) + engine::kKvBlockTok - 1) / engine::kKvBlockTok,
+      blocks);
   engine::StepBatch batch;
   for (std::uint32_t pos = 0; pos < tokens.size(); pos += n_chunk) {
     const std::size_t n = std::min<std::size_t>(n_chunk, tokens.size() - pos);
@@ -41,10 +43,13 @@ struct Perplexity final : Command {
 
   void declare(OptionTable& table) override {
     engine.declare(table);
-    table.add_positional("FILE", &text_file, false, {"UTF-8 text to predict", "要预测的 UTF-8 文本"});
+    table.add_positional("FILE", &text_file, false,
+                         {"UTF-8 text to predict", "要预测的 UTF-8 文本"});
     table.add_text("--kl", &golden_file, "GOLDEN",
-                   {"compare with a reference (docs/formats/kl-golden.md)", "与参考结果比较（docs/formats/kl-golden.md）"});
-    table.add_integer("--chunk", &n_chunk, 2, 512, "N", {"tokens of each sequence and step", "每段的词元数"});
+                   {"compare with a reference (docs/formats/kl-golden.md)",
+                    "与参考结果比较（docs/formats/kl-golden.md）"});
+    table.add_integer("--chunk", &n_chunk, 2, 512, "N",
+                      {"tokens of each sequence and step", "每段的词元数"});
     table.add_flag("--json", &is_json, {"machine-readable output", "输出 JSON"});
   }
 
@@ -63,55 +68,62 @@ struct Perplexity final : Command {
     const std::vector<TokenId> tokens = tokenizer->encode(text);
     KlFigures figures;
     for (std::size_t begin = 0; begin + 2 <= tokens.size(); begin += n_chunk) {
-      const auto chunk = std::span(tokens).subspan(begin, std::min<std::size_t>(n_chunk, tokens.size() - begin));
+      const auto chunk =
+          std::span(tokens).subspan(begin, std::min<std::size_t>(n_chunk, tokens.size() - begin));
       for_each_position(model, chunk, n_chunk, [&](std::uint32_t t, std::span<const float> logits) {
         if (t + 1 < chunk.size()) figures.add_prediction(logits, chunk[t + 1]);
       });
     }
-    if (figures.n_predictions() == 0) return invalid_argument(concat(text_file, " holds fewer than two tokens"));
+    if (figures.n_predictions() == 0)
+      return invalid_argument(concat(text_file, " holds fewer than two tokens"));
     const double perplexity = std::exp(figures.mean_nll());
     if (is_json) {
-      return print_line(concat("{\"perplexity\":", perplexity, ",\"n_predictions\":", figures.n_predictions(), "}"));
+      return print_line(concat("{\"perplexity\":", perplexity,
+                               ",\"n_predictions\":", figures.n_predictions(), "}"));
     }
-    return print_line(concat("perplexity ", perplexity, " over ", figures.n_predictions(), " predictions"));
+    return print_line(
+        concat("perplexity ", perplexity, " over ", figures.n_predictions(), " predictions"));
   }
 
   Status run_golden(LoadedModel& model) {
     DW_ASSIGN(const KlGolden golden, KlGolden::open(golden_file));
     if (golden.n_vocab != model.model->hyper.n_vocab || golden.len_chunk > model.n_ctx_tok) {
-      return invalid_argument(concat(golden_file, " is of a model with ", golden.n_vocab, " tokens and chunks of ",
-                                     golden.len_chunk, "; this one has ", model.model->hyper.n_vocab,
-                                     " and a context of ", model.n_ctx_tok));
+      return invalid_argument(concat(golden_file, " is of a model with ", golden.n_vocab,
+                                     " tokens and chunks of ", golden.len_chunk, "; this one has ",
+                                     model.model->hyper.n_vocab, " and a context of ",
+                                     model.n_ctx_tok));
     }
     KlFigures figures;
     for (std::uint32_t c = 0; c < golden.n_chunks; ++c) {
       const auto& tokens = golden.tokens[c];
-      for_each_position(model, tokens, n_chunk, [&](std::uint32_t t, std::span<const float> logits) {
-        figures.add(golden.records[c][t], logits);
-        if (t + 1 < tokens.size()) figures.add_prediction(logits, tokens[t + 1]);
-      });
+      for_each_position(model, tokens, n_chunk,
+                        [&](std::uint32_t t, std::span<const float> logits) {
+                          figures.add(golden.records[c][t], logits);
+                          if (t + 1 < tokens.size()) figures.add_prediction(logits, tokens[t + 1]);
+                        });
     }
     const double ratio = std::exp(figures.mean_nll() - golden.mean_nll);
     if (is_json) {
-      return print_line(concat("{\"kl\":", figures.mean_kl(), ",\"kl_p99\":", figures.kl_quantile(0.99),
-                               ",\"kl_max\":", figures.kl_quantile(1.0), ",\"top1\":", figures.top1(),
-                               ",\"top1_at_margin\":", figures.top1_at_margin(),
-                               ",\"n_at_margin\":", figures.n_at_margin(), ",\"perplexity_ratio\":", ratio,
-                               ",\"perplexity\":", std::exp(figures.mean_nll()),
-                               ",\"n_predictions\":", figures.n_predictions(), "}"));
+      return print_line(
+          concat("{\"kl\":", figures.mean_kl(), ",\"kl_p99\":", figures.kl_quantile(0.99),
+                 ",\"kl_max\":", figures.kl_quantile(1.0), ",\"top1\":", figures.top1(),
+                 ",\"top1_at_margin\":", figures.top1_at_margin(),
+                 ",\"n_at_margin\":", figures.n_at_margin(), ",\"perplexity_ratio\":", ratio,
+                 ",\"perplexity\":", std::exp(figures.mean_nll()),
+                 ",\"n_predictions\":", figures.n_predictions(), "}"));
     }
-    return print_line(concat("KL ", figures.mean_kl(), " (p99 ", figures.kl_quantile(0.99), ", max ",
-                             figures.kl_quantile(1.0), ")\ntop-1 ", 100 * figures.top1(), " % of all, ",
-                             100 * figures.top1_at_margin(), " % of the ", figures.n_at_margin(),
-                             " positions with a margin of 0.05\nperplexity ", std::exp(figures.mean_nll()), ", ", ratio,
-                             " times the reference's"));
+    return print_line(concat("KL ", figures.mean_kl(), " (p99 ", figures.kl_quantile(0.99),
+                             ", max ", figures.kl_quantile(1.0), ")\ntop-1 ", 100 * figures.top1(),
+                             " % of all, ", 100 * figures.top1_at_margin(), " % of the ",
+                             figures.n_at_margin(), " positions with a margin of 0.05\nperplexity ",
+                             std::exp(figures.mean_nll()), ", ", ratio, " times the reference's"));
   }
 };
 
 }  // namespace
 
 extern const CommandEntry kCommand_perplexity;
-const CommandEntry kCommand_perplexity =
-    make_command<Perplexity>("perplexity", {"measure a model on a text or against a reference", "用文本或参考结果衡量模型"});
+const CommandEntry kCommand_perplexity = make_command<Perplexity>(
+    "perplexity", {"measure a model on a text or against a reference", "用文本或参考结果衡量模型"});
 
 }  // namespace deepwell::apps

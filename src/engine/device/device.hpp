@@ -94,14 +94,15 @@ struct RopeParams {
 struct StepSequence {
   std::uint32_t row_begin = 0;
   std::uint32_t n_rows = 0;
-  std::uint32_t pos_begin = 0;                // position of the first row's token in its sequence
-  std::span<const std::uint32_t> kv_blocks;   // [ceil((pos_begin + n_rows) / 16)] block numbers in the arena
+  std::uint32_t pos_begin = 0;  // position of the first row's token in its sequence
+  std::span<const std::uint32_t>
+      kv_blocks;  // [ceil((pos_begin + n_rows) / 16)] block numbers in the arena
 };
 
 /// A ragged batch. Spans must stay valid until end_step().
 struct Step {
-  std::span<const std::int32_t> tokens;      // [n_rows] token ids
-  std::span<const StepSequence> sequences;   // in row order, covering every row once
+  std::span<const std::int32_t> tokens;        // [n_rows] token ids
+  std::span<const StepSequence> sequences;     // in row order, covering every row once
   std::span<const std::uint32_t> output_rows;  // ascending: the rows whose logits are wanted
 };
 
@@ -125,7 +126,8 @@ class Device {
   virtual Rows add_rows(std::uint32_t width) = 0;
   /// The arena of keys and values. Blocks are 16 tokens, all layers. Errors: kResourceExhausted.
   virtual Status set_kv_arena(const KvShape& shape, std::uint32_t n_blocks) = 0;
-  virtual std::uint64_t weight_bytes() const = 0;  // packed, as read by one decode step of one sequence
+  virtual std::uint64_t weight_bytes()
+      const = 0;  // packed, as read by one decode step of one sequence
   virtual std::uint32_t n_max_rows() const = 0;
 
   // --- the operations of a step --------------------------------------------------------------------------------
@@ -141,7 +143,8 @@ class Device {
   /// silu(gate · act) * (up · act)  (SwiGLU, Shazeer 2020)
   virtual Act linear_glu(Act act, Weight gate, Weight up) = 0;
   /// Rotates q and k by their positions and stores k and v in the arena's blocks of this step's sequences.
-  virtual void rope_store(Rows q, Rows k, Rows v, const RopeParams& rope, const AttentionParams& attention) = 0;
+  virtual void rope_store(Rows q, Rows k, Rows v, const RopeParams& rope,
+                          const AttentionParams& attention) = 0;
   /// Causal grouped-query attention of q over what the arena holds of each row's sequence.
   virtual Act attention(Rows q, const AttentionParams& params) = 0;
   /// Moves the step's output rows to the front of `out`; later operations of the step work on those rows only.

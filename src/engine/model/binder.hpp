@@ -22,7 +22,8 @@ class Binder {
   Result<Vector> vector(std::string_view name, std::uint32_t n);
   /// None if the file has no such tensor.
   Result<Vector> optional_vector(std::string_view name, std::uint32_t n);
-  Result<Weight> embedding(std::string_view name, std::uint32_t n_out, std::uint32_t n_in, bool is_tied);
+  Result<Weight> embedding(std::string_view name, std::uint32_t n_out, std::uint32_t n_in,
+                           bool is_tied);
   bool has(std::string_view name) const { return file_.find_tensor(name) != nullptr; }
 
   /// Names of the current layer: in_layer("attn_q.weight") is "blk.3.attn_q.weight".

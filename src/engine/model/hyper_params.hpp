@@ -10,6 +10,7 @@ namespace deepwell::engine {
 
 /// The keys "<arch>.block_count", ... that Llama-like architectures share, checked for sense.
 /// Errors: kInvalidArgument, kNotFound, kUnimplemented (an unknown RoPE scaling); messages name the key and value.
-Result<HyperParams> read_transformer_hyper_params(const GgufFile& file, std::string_view arch, RopeKind rope_kind);
+Result<HyperParams> read_transformer_hyper_params(const GgufFile& file, std::string_view arch,
+                                                  RopeKind rope_kind);
 
 }  // namespace deepwell::engine

@@ -8,15 +8,17 @@
 
 namespace deepwell::engine {
 
-Result<std::unique_ptr<Model>> Model::load(std::unique_ptr<GgufFile> file, std::uint32_t n_ctx_tok, Device& device,
-                                           const std::function<void(double fraction)>& on_progress) {
+Result<std::unique_ptr<Model>> Model::load(
+    std::unique_ptr<GgufFile> file, std::uint32_t n_ctx_tok, Device& device,
+    const std::function<void(double fraction)>& on_progress) {
   DW_ASSIGN(const std::string_view name, file->get_string("general.architecture"));
   auto model = std::make_unique<Model>();
   model->arch = find_architecture(name);
   if (model->arch == nullptr) {
     std::string known;
     for (const Arch* arch : architectures()) known += concat(known.empty() ? "" : ", ", arch->name);
-    return Error{Code::kUnimplemented, concat("architecture '", name, "' is not supported yet; supported: ", known)};
+    return Error{Code::kUnimplemented,
+                 concat("architecture '", name, "' is not supported yet; supported: ", known)};
   }
   DW_ASSIGN(model->hyper, model->arch->read_hyper_params(*file));
   const HyperParams& hyper = model->hyper;

@@ -24,11 +24,11 @@ struct RopeHyperParams {
   std::uint32_t d_rope = 0;
   double freq_base = 10000.0;
   Scaling scaling = Scaling::kNone;
-  double factor = 1.0;                  // positions are divided by it (linear), or some frequencies are (YaRN)
-  double attention_factor = 0.0;        // YaRN: multiplies cos and sin; 0: 1 + 0.1 ln(factor)
-  std::uint32_t n_ctx_original_tok = 0; // YaRN: the context before stretching
+  double factor = 1.0;  // positions are divided by it (linear), or some frequencies are (YaRN)
+  double attention_factor = 0.0;         // YaRN: multiplies cos and sin; 0: 1 + 0.1 ln(factor)
+  std::uint32_t n_ctx_original_tok = 0;  // YaRN: the context before stretching
   double beta_fast = 32.0, beta_slow = 1.0;
-  std::vector<float> freq_factors;      // [d_rope/2] Llama 3's: divides each frequency; may be empty
+  std::vector<float> freq_factors;  // [d_rope/2] Llama 3's: divides each frequency; may be empty
 };
 
 struct HyperParams {
@@ -45,19 +45,19 @@ struct HyperParams {
 };
 
 struct LayerWeights {
-  Vector attn_norm;   // [d_model]
-  Weight wq;          // [n_heads * d_head, d_model]
-  Weight wk, wv;      // [n_kv_heads * d_head, d_model]
-  Vector bq, bk, bv;  // biases of the same lengths; some architectures have none
-  Weight wo;          // [d_model, n_heads * d_head]
-  Vector bo;          // [d_model]; mostly none
-  Vector ffn_norm;    // [d_model]
+  Vector attn_norm;     // [d_model]
+  Weight wq;            // [n_heads * d_head, d_model]
+  Weight wk, wv;        // [n_kv_heads * d_head, d_model]
+  Vector bq, bk, bv;    // biases of the same lengths; some architectures have none
+  Weight wo;            // [d_model, n_heads * d_head]
+  Vector bo;            // [d_model]; mostly none
+  Vector ffn_norm;      // [d_model]
   Weight w_gate, w_up;  // [d_ff, d_model]
   Weight w_down;        // [d_model, d_ff]
 };
 
 struct Weights {
-  Weight token_embd;   // [n_vocab, d_model]
+  Weight token_embd;  // [n_vocab, d_model]
   std::vector<LayerWeights> layers;
   Vector output_norm;  // [d_model]
   Weight output;       // [n_vocab, d_model]; the embedding itself if tied
@@ -86,8 +86,9 @@ struct Model {
   /// Reads hyper-parameters, binds every tensor of the file to the device and makes the buffers.
   /// `n_ctx_tok` is the longest sequence to be served. Errors: kUnimplemented (architecture, tensor type),
   /// kInvalidArgument (hyper-parameters or shapes that do not fit; a tensor that nobody would read).
-  static Result<std::unique_ptr<Model>> load(std::unique_ptr<GgufFile> file, std::uint32_t n_ctx_tok, Device& device,
-                                             const std::function<void(double fraction)>& on_progress);
+  static Result<std::unique_ptr<Model>> load(
+      std::unique_ptr<GgufFile> file, std::uint32_t n_ctx_tok, Device& device,
+      const std::function<void(double fraction)>& on_progress);
 };
 
 }  // namespace deepwell::engine

@@ -13,7 +13,8 @@ constexpr double kTwoPi = 6.283185307179586476925286766559;
 
 /// The dimension pair whose wave turns `n_turns` times within the original context (YaRN, section 3.2).
 double pair_of_turns(const RopeHyperParams& rope, double n_turns) {
-  return rope.d_rope * log_f64(rope.n_ctx_original_tok / (n_turns * kTwoPi)) / (2.0 * log_f64(rope.freq_base));
+  return rope.d_rope * log_f64(rope.n_ctx_original_tok / (n_turns * kTwoPi)) /
+         (2.0 * log_f64(rope.freq_base));
 }
 
 /// Angle per position of every pair.
@@ -28,10 +29,15 @@ std::vector<double> frequencies(const RopeHyperParams& rope) {
   }
   for (std::uint32_t i = 0; i < n_pairs; ++i) {
     const double base = pow_f64(rope.freq_base, -2.0 * i / rope.d_rope);
-    const double own = rope.freq_factors.empty() ? base : base / static_cast<double>(rope.freq_factors[i]);
+    const double own =
+        rope.freq_factors.empty() ? base : base / static_cast<double>(rope.freq_factors[i]);
     switch (rope.scaling) {
-      case RopeHyperParams::Scaling::kNone: freq[i] = own; break;
-      case RopeHyperParams::Scaling::kLinear: freq[i] = own / rope.factor; break;
+      case RopeHyperParams::Scaling::kNone:
+        freq[i] = own;
+        break;
+      case RopeHyperParams::Scaling::kLinear:
+        freq[i] = own / rope.factor;
+        break;
       case RopeHyperParams::Scaling::kYarn: {
         // Fast waves stay as they were trained, slow ones are interpolated, those between are mixed.
         const double ramp = std::clamp((i - low) / std::max(0.001, high - low), 0.0, 1.0);
@@ -49,7 +55,8 @@ std::vector<float> make_rope_table(const RopeHyperParams& rope, std::uint32_t n_
   const std::vector<double> freq = frequencies(rope);
   double magnitude = 1.0;
   if (rope.scaling == RopeHyperParams::Scaling::kYarn) {
-    magnitude = rope.attention_factor > 0.0 ? rope.attention_factor : 1.0 + 0.1 * log_f64(std::max(1.0, rope.factor));
+    magnitude = rope.attention_factor > 0.0 ? rope.attention_factor
+                                            : 1.0 + 0.1 * log_f64(std::max(1.0, rope.factor));
   }
   std::vector<float> table(static_cast<std::size_t>(n_positions) * rope.d_rope);
   float* out = table.data();

@@ -15,8 +15,9 @@ namespace deepwell::engine {
 
 /// What a front needs to know of a model to serve it without the model file.
 struct ModelDescription {
-  std::string name;           // what the user calls it, for example "qwen2.5-coder:0.5b"
-  std::string fingerprint;    // of weights, numerics version and device family; `system_fingerprint` in the API
+  std::string name;  // what the user calls it, for example "qwen2.5-coder:0.5b"
+  std::string
+      fingerprint;  // of weights, numerics version and device family; `system_fingerprint` in the API
   std::string architecture;   // "qwen2"
   std::string chat_template;  // Jinja source out of the model file; empty if it has none
   std::uint64_t n_params = 0;
@@ -35,22 +36,24 @@ enum class FinishReason : std::uint8_t {
 
 /// One prompt and how to continue it. Prompt ids and generated ids stay separate: penalties count generated ids.
 struct GenerateRequest {
-  std::vector<TokenId> prompt;         // must not be empty
-  std::vector<TokenId> generated;      // ids that an earlier attempt already chose: the answer goes on after them
+  std::vector<TokenId> prompt;  // must not be empty
+  std::vector<TokenId>
+      generated;  // ids that an earlier attempt already chose: the answer goes on after them
   SamplingParams sampling;
-  std::uint32_t max_tokens = 0;        // generated ids at most; 0 only computes the prompt (warms the cache)
-  bool ignore_end = false;             // go on past end-of-generation tokens (benchmarks)
-  std::string tenant;                  // whose cache and whose share of the machine
+  std::uint32_t max_tokens =
+      0;                    // generated ids at most; 0 only computes the prompt (warms the cache)
+  bool ignore_end = false;  // go on past end-of-generation tokens (benchmarks)
+  std::string tenant;       // whose cache and whose share of the machine
 };
 
 /// News of one generation. Positions count generated tokens from 0, so a receiver can tell a repeat or a gap.
 struct GenerationEvent {
-  std::uint32_t position = 0;          // of ids[0]
-  std::vector<TokenId> ids;            // new tokens, end-of-generation token excluded
+  std::uint32_t position = 0;  // of ids[0]
+  std::vector<TokenId> ids;    // new tokens, end-of-generation token excluded
   FinishReason finish = FinishReason::kNone;
-  std::optional<Error> error;          // the generation ended without finishing
-  std::uint32_t n_prompt_tok_done = 0;   // prompt tokens computed so far (progress)
-  std::uint32_t n_cached_tok = 0;        // prompt tokens that needed no computing
+  std::optional<Error> error;           // the generation ended without finishing
+  std::uint32_t n_prompt_tok_done = 0;  // prompt tokens computed so far (progress)
+  std::uint32_t n_cached_tok = 0;       // prompt tokens that needed no computing
 
   bool is_last() const { return finish != FinishReason::kNone || error.has_value(); }
 };
@@ -87,7 +90,8 @@ class Generator {
 
   /// Queues a request. Errors: kInvalidArgument (empty prompt, an id outside the vocabulary), kOutOfRange (prompt
   /// longer than the context: the message has both numbers), kResourceExhausted (queue full).
-  virtual Result<GenerationId> submit(GenerateRequest request, std::shared_ptr<GenerationSink> sink) = 0;
+  virtual Result<GenerationId> submit(GenerateRequest request,
+                                      std::shared_ptr<GenerationSink> sink) = 0;
 
   /// Ends a generation soon, in prefill too; no event follows once the engine has seen it. Unknown ids are ignored.
   virtual void cancel(GenerationId id) = 0;
@@ -96,7 +100,8 @@ class Generator {
   virtual Status force(GenerationId id, std::vector<TokenId> ids) = 0;
 
   /// Replaces a running generation's sink; the new one first gets what was generated from position `from` on.
-  virtual Status attach(GenerationId id, std::uint32_t from, std::shared_ptr<GenerationSink> sink) = 0;
+  virtual Status attach(GenerationId id, std::uint32_t from,
+                        std::shared_ptr<GenerationSink> sink) = 0;
 
   virtual GeneratorStatus status() const = 0;
 };

@@ -37,18 +37,20 @@ std::uint64_t available_memory_bytes() {
 }
 
 /// Blocks for n_sequences of the longest sequence, or as many as half of the free memory holds.
-Result<std::uint32_t> size_arena(const LoadOptions& options, std::uint32_t n_ctx_tok, const KvShape& shape) {
+Result<std::uint32_t> size_arena(const LoadOptions& options, std::uint32_t n_ctx_tok,
+                                 const KvShape& shape) {
   const std::uint64_t block_bytes = kv_block_bytes(shape);
   const std::uint64_t per_sequence = (n_ctx_tok + kKvBlockTok - 1) / kKvBlockTok;
   const std::uint64_t free_bytes = available_memory_bytes();
   if (per_sequence * block_bytes > free_bytes) {
     return Error{Code::kResourceExhausted,
-                 concat("a context of ", n_ctx_tok, " tokens needs ", (per_sequence * block_bytes) >> 20,
-                        " MiB for keys and values, but only ", free_bytes >> 20,
-                        " MiB of memory are free; use a smaller --ctx-size")};
+                 concat("a context of ", n_ctx_tok, " tokens needs ",
+                        (per_sequence * block_bytes) >> 20, " MiB for keys and values, but only ",
+                        free_bytes >> 20, " MiB of memory are free; use a smaller --ctx-size")};
   }
   const std::uint64_t affordable = std::max(per_sequence, free_bytes / 2 / block_bytes);
-  return static_cast<std::uint32_t>(std::min<std::uint64_t>(per_sequence * options.n_sequences, affordable));
+  return static_cast<std::uint32_t>(
+      std::min<std::uint64_t>(per_sequence * options.n_sequences, affordable));
 }
 
 }  // namespace
@@ -61,28 +63,35 @@ std::uint32_t n_usable_cpus() {
 }
 
 Result<LoadedModel> LoadedModel::load(const LoadOptions& options) {
-  if (options.n_threads > 1024) return invalid_argument(concat("--threads ", options.n_threads, " is above 1024"));
+  if (options.n_threads > 1024)
+    return invalid_argument(concat("--threads ", options.n_threads, " is above 1024"));
   DW_ASSIGN(auto file, GgufFile::open(options.path));
   DW_ASSIGN(const Isa isa, options.isa ? Result<Isa>(*options.isa) : choose_isa());
   DW_ASSIGN(const std::string_view arch_name, file->get_string("general.architecture"));
   std::uint64_t n_ctx_train_tok = kDefaultCtxTok;
-  if (const auto value = file->get_uint(concat(arch_name, ".context_length"))) n_ctx_train_tok = *value;
+  if (const auto value = file->get_uint(concat(arch_name, ".context_length")))
+    n_ctx_train_tok = *value;
   std::uint32_t n_ctx_tok = options.n_ctx_tok;
-  if (n_ctx_tok == 0) n_ctx_tok = static_cast<std::uint32_t>(std::min<std::uint64_t>(n_ctx_train_tok, kDefaultCtxTok));
+  if (n_ctx_tok == 0)
+    n_ctx_tok =
+        static_cast<std::uint32_t>(std::min<std::uint64_t>(n_ctx_train_tok, kDefaultCtxTok));
   if (n_ctx_tok > n_ctx_train_tok) {
     return invalid_argument(concat("--ctx-size ", n_ctx_tok, " is beyond the ", n_ctx_train_tok,
                                    " tokens that this model was made for"));
   }
 
   const std::uint32_t n_threads = options.n_threads == 0 ? n_usable_cpus() : options.n_threads;
-  auto device = std::make_unique<CpuDevice>(CpuDeviceOptions{
-      .isa = isa, .n_threads = n_threads, .n_max_rows = options.n_max_rows, .n_max_ctx_tok = n_ctx_tok});
+  auto device = std::make_unique<CpuDevice>(CpuDeviceOptions{.isa = isa,
+                                                             .n_threads = n_threads,
+                                                             .n_max_rows = options.n_max_rows,
+                                                             .n_max_ctx_tok = n_ctx_tok});
   DW_ASSIGN(auto model, Model::load(std::move(file), n_ctx_tok, *device, options.on_progress));
   const HyperParams& hyper = model->hyper;
   const KvShape shape{hyper.n_layers, hyper.n_kv_heads, hyper.d_head, options.kv_type};
   DW_ASSIGN(const std::uint32_t n_blocks, size_arena(options, n_ctx_tok, shape));
   DW_TRY(device->set_kv_arena(shape, n_blocks));
-  return LoadedModel{std::move(device), std::move(model), BlockPool(n_blocks), n_ctx_tok, n_threads, isa};
+  return LoadedModel{std::move(device), std::move(model), BlockPool(n_blocks),
+                     n_ctx_tok,         n_threads,        isa};
 }
 
 void LoadedModel::forward(const StepBatch& batch) {

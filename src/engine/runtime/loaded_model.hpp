@@ -17,13 +17,13 @@
 namespace deepwell::engine {
 
 struct LoadOptions {
-  std::string path;                 // of a GGUF file
-  std::uint32_t n_threads = 0;      // 0: as many as this process may use
-  std::uint32_t n_ctx_tok = 0;      // longest sequence; 0: the model's own, at most kDefaultCtxTok
-  std::uint32_t n_sequences = 1;    // so many of the longest sequence should fit the arena at once
-  std::uint32_t n_max_rows = 512;   // rows of a step at most
+  std::string path;                // of a GGUF file
+  std::uint32_t n_threads = 0;     // 0: as many as this process may use
+  std::uint32_t n_ctx_tok = 0;     // longest sequence; 0: the model's own, at most kDefaultCtxTok
+  std::uint32_t n_sequences = 1;   // so many of the longest sequence should fit the arena at once
+  std::uint32_t n_max_rows = 512;  // rows of a step at most
   KvType kv_type = KvType::kF16;
-  std::optional<Isa> isa;           // none: the best, or what DEEPWELL_FORCE_ISA says
+  std::optional<Isa> isa;  // none: the best, or what DEEPWELL_FORCE_ISA says
   std::function<void(double fraction)> on_progress;  // may be empty
 };
 
@@ -46,7 +46,9 @@ struct LoadedModel {
 
   /// Runs one step. Afterwards logits(i) is the i-th output row's, [n_vocab] f32.
   void forward(const StepBatch& batch);
-  std::span<const float> logits(std::uint32_t i) const { return device->read_row(model->buffers.logits, i); }
+  std::span<const float> logits(std::uint32_t i) const {
+    return device->read_row(model->buffers.logits, i);
+  }
 };
 
 }  // namespace deepwell::engine

@@ -17,7 +17,8 @@ std::uint32_t StepBatch::add(std::span<const TokenId> tokens, std::uint32_t pos_
   tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
   sequences_.push_back({row_begin, n, pos_begin, kv_blocks});
   for (std::uint32_t r = 0; r < n; ++r) {
-    if (outputs == Outputs::kAll || (outputs == Outputs::kLast && r + 1 == n)) output_rows_.push_back(row_begin + r);
+    if (outputs == Outputs::kAll || (outputs == Outputs::kLast && r + 1 == n))
+      output_rows_.push_back(row_begin + r);
   }
   return first_output;
 }

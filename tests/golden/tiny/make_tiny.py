@@ -26,7 +26,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCau
 
 N_CTX = 512  # = 4 x the original length of YARN, as its factor says
 BYTE_TOKENS = 256
-MERGES = ["t h", "i n", "e r", "a n", "th e", "o n", "Ġ t", "Ġ a", "Ġt he", "in g", "an d", "Ġa nd",
+MERGES = ["t h", "i n", "e r", "a n", "th e", "o n", "Ġ t", "Ġ a", "Ġ the", "in g", "an d", "Ġ and",
           "e n", "o r", "r e", "Ġ w", "s t", "e s", "Ġ o", "Ġ s", "e d", "Ġ b", "l l", "Ġ 1"]
 SPECIALS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>", "<|pad|>", "<|unused0|>", "<|unused1|>"]
 N_VOCAB = BYTE_TOKENS + len(MERGES) + len(SPECIALS)  # 288

@@ -44,13 +44,16 @@ struct V {
     return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
   }
   static void store_f16(std::uint16_t* p, F a) {
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
+                        _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT));
   }
   static F load_u8(const std::uint8_t* p) {
-    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+    return _mm512_cvtepi32_ps(
+        _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
   }
   static F load_i8(const std::int8_t* p) {
-    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+    return _mm512_cvtepi32_ps(
+        _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
   }
   static void store_rounded(float* p, F a) { store(p, a); }
   static void store_rounded(Half* p, F a) { store_f16(&p->bits, a); }
@@ -76,7 +79,8 @@ struct V {
   static B or_bits(B a, B bits) {
     const __m512i moved = kFrom <= kTo ? _mm512_slli_epi16(bits, kTo > kFrom ? kTo - kFrom : 0)
                                        : _mm512_srli_epi16(bits, kFrom > kTo ? kFrom - kTo : 0);
-    return _mm512_ternarylogic_epi32(a, moved, _mm512_set1_epi8(kMask), 0xF8);  // a | (moved & mask)
+    return _mm512_ternarylogic_epi32(a, moved, _mm512_set1_epi8(kMask),
+                                     0xF8);  // a | (moved & mask)
   }
 
   static I dot_unsigned(I acc, B w, const std::int8_t* a4) {
@@ -90,9 +94,9 @@ struct V {
   static I dot_signed(I acc, B w, const std::int8_t* a4) { return dot_unsigned(acc, w, a4); }
 };
 
+#include "engine/device/cpu/generic/attention.inl"
 #include "engine/device/cpu/generic/gemm.inl"
 #include "engine/device/cpu/generic/rows.inl"
-#include "engine/device/cpu/generic/attention.inl"
 #include "engine/device/cpu/generic/table.inl"
 
 }  // namespace deepwell::engine::avx512

@@ -60,7 +60,8 @@ ComputePool::ComputePool(std::uint32_t n_threads)
     : n_threads_(n_threads), homes_(std::make_unique<Home[]>(n_threads)) {
   DW_CHECK(n_threads >= 1, "a pool has at least one thread");
   threads_.reserve(n_threads - 1);
-  for (std::uint32_t t = 1; t < n_threads; ++t) threads_.emplace_back([this, t] { thread_main(t); });
+  for (std::uint32_t t = 1; t < n_threads; ++t)
+    threads_.emplace_back([this, t] { thread_main(t); });
 }
 
 ComputePool::~ComputePool() {
@@ -115,8 +116,10 @@ void ComputePool::run_erased(std::uint32_t n_chunks, ChunkFn fn, void* context) 
   context_.store(context, std::memory_order_relaxed);
   n_left_.store(n_chunks, std::memory_order_relaxed);
   for (std::uint32_t t = 0; t < n_threads_; ++t) {
-    const auto begin = static_cast<std::uint32_t>(static_cast<std::uint64_t>(n_chunks) * t / n_threads_);
-    const auto end = static_cast<std::uint32_t>(static_cast<std::uint64_t>(n_chunks) * (t + 1) / n_threads_);
+    const auto begin =
+        static_cast<std::uint32_t>(static_cast<std::uint64_t>(n_chunks) * t / n_threads_);
+    const auto end =
+        static_cast<std::uint32_t>(static_cast<std::uint64_t>(n_chunks) * (t + 1) / n_threads_);
     homes_[t].cursor.store(cursor_of(operation_, begin), std::memory_order_release);
     homes_[t].end.store(end, std::memory_order_release);
   }
@@ -129,8 +132,10 @@ void ComputePool::run_erased(std::uint32_t n_chunks, ChunkFn fn, void* context) 
 void ComputePool::thread_main(std::uint32_t thread) {
   Politeness politeness;
   std::uint32_t n_seen = 0;
-  while (!is_stopping_.load(std::memory_order_relaxed)) {
+  for (;;) {
+    // In this order: whoever sees the destructor's step sees that it is stopping, and whoever does not is woken.
     const std::uint32_t step = step_.load(std::memory_order_acquire);
+    if (is_stopping_.load(std::memory_order_relaxed)) return;
     if (step % 2 == 0) {
       step_.wait(step, std::memory_order_acquire);
       politeness.done_waiting();

@@ -69,8 +69,9 @@ class ComputePool {
   std::atomic<void*> context_{nullptr};
   std::uint32_t operation_ = 0;
   alignas(64) std::atomic<std::uint32_t> n_left_{0};
-  alignas(64) std::atomic<std::uint32_t> n_posted_{0};   // grows with every operation: what spinning threads watch
-  alignas(64) std::atomic<std::uint32_t> step_{0};       // odd inside a step; threads park on it
+  alignas(64) std::atomic<std::uint32_t> n_posted_{
+      0};  // grows with every operation: what spinning threads watch
+  alignas(64) std::atomic<std::uint32_t> step_{0};  // odd inside a step; threads park on it
   std::atomic<bool> is_stopping_{false};
 };
 

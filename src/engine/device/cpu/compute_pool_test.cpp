@@ -19,7 +19,8 @@ TEST(ComputePool, RunsEveryChunkOnce) {
         ASSERT_LT(thread, n_threads);
         ++n_runs[chunk];
       });
-      for (const int n : n_runs) ASSERT_EQ(1, n) << n_threads << " threads, " << n_chunks << " chunks";
+      for (const int n : n_runs)
+        ASSERT_EQ(1, n) << n_threads << " threads, " << n_chunks << " chunks";
     }
     pool.end_step();
   }
@@ -32,7 +33,9 @@ TEST(ComputePool, ShowsAnOperationsResultsToTheNext) {
     pool.begin_step();
     for (int op = 0; op < 5; ++op) {
       std::vector<std::uint64_t> next(values.size());
-      pool.run(64, [&](std::uint32_t chunk, std::uint32_t) { next[chunk] = values[chunk] + values[(chunk + 1) % 64]; });
+      pool.run(64, [&](std::uint32_t chunk, std::uint32_t) {
+        next[chunk] = values[chunk] + values[(chunk + 1) % 64];
+      });
       for (std::uint64_t& value : next) value %= 1'000'003;
       values = next;
     }
@@ -50,6 +53,17 @@ TEST(ComputePool, EndsAnOperationThoughAThreadIsLate) {
     sum += static_cast<int>(chunk);
   });
   EXPECT_EQ(4950, sum);
+}
+
+TEST(ComputePool, StopsWhateverItsThreadsAreAboutToDo) {
+  for (int i = 0; i < 2000; ++i) {
+    ComputePool pool(3);
+    if (i % 2 == 0) {
+      pool.begin_step();
+      pool.run(4, [](std::uint32_t, std::uint32_t) {});
+      pool.end_step();
+    }
+  }
 }
 
 TEST(ComputePool, TakesChunksFromASlowThread) {

@@ -17,18 +17,22 @@ namespace deepwell::engine {
 
 namespace {
 
-constexpr std::uint32_t kRowChunk = 8;    // rows in a chunk of a row-wise operation
-constexpr std::uint32_t kRowPanel = 128;  // rows whose activations stay in cache while a chunk's weights pass by
-constexpr std::uint32_t kGluPanel = 32;   // rows of gate and up results held on one thread
+constexpr std::uint32_t kRowChunk = 8;  // rows in a chunk of a row-wise operation
+constexpr std::uint32_t kRowPanel =
+    128;  // rows whose activations stay in cache while a chunk's weights pass by
+constexpr std::uint32_t kGluPanel = 32;  // rows of gate and up results held on one thread
 
-constexpr std::uint32_t round_up(std::uint32_t n, std::uint32_t to) { return (n + to - 1) / to * to; }
+constexpr std::uint32_t round_up(std::uint32_t n, std::uint32_t to) {
+  return (n + to - 1) / to * to;
+}
 constexpr std::uint32_t ceil_div(std::uint32_t n, std::uint32_t by) { return (n + by - 1) / by; }
 
 /// Flushing subnormals or another rounding mode would change results: a library may have set them behind us.
 void check_float_environment() {
 #if defined(__x86_64__)
   constexpr unsigned kFlushOrRounding = 0x8000U | 0x0040U | 0x6000U;
-  DW_CHECK((_mm_getcsr() & kFlushOrRounding) == 0, "FTZ, DAZ or another rounding mode is set on an engine thread");
+  DW_CHECK((_mm_getcsr() & kFlushOrRounding) == 0,
+           "FTZ, DAZ or another rounding mode is set on an engine thread");
 #endif
 }
 
@@ -40,14 +44,16 @@ CpuDevice::CpuDevice(const CpuDeviceOptions& options)
   vectors_.resize(1);
   rows_.resize(1);
   scratch_.resize(options.n_threads);
-  for (ThreadScratch& scratch : scratch_) scratch.kv_blocks.resize(options.n_max_ctx_tok / kKvBlockTok + 1);
+  for (ThreadScratch& scratch : scratch_)
+    scratch.kv_blocks.resize(options.n_max_ctx_tok / kKvBlockTok + 1);
   row_sequence_.resize(options.n_max_rows);
   attention_tasks_.reserve(options.n_max_rows);
 }
 
 // --- memory ----------------------------------------------------------------------------------------------------------
 
-Result<CpuDevice::PackedWeight> CpuDevice::pack(QuantType type, std::uint32_t n_out, std::uint32_t n_in,
+Result<CpuDevice::PackedWeight> CpuDevice::pack(QuantType type, std::uint32_t n_out,
+                                                std::uint32_t n_in,
                                                 std::span<const std::byte> data) {
   if (!has_packed_layout(type)) {
     return Error{Code::kUnimplemented,
@@ -56,11 +62,13 @@ Result<CpuDevice::PackedWeight> CpuDevice::pack(QuantType type, std::uint32_t n_
   }
   const BlockShape block = block_shape(type);
   if (n_out == 0 || n_in == 0 || n_in % block.n_elements != 0) {
-    return invalid_argument(concat("a weight of ", n_out, " x ", n_in, " does not fill blocks of ", block.n_elements));
+    return invalid_argument(
+        concat("a weight of ", n_out, " x ", n_in, " does not fill blocks of ", block.n_elements));
   }
   const std::size_t row_bytes = static_cast<std::size_t>(n_in / block.n_elements) * block.n_bytes;
   DW_CHECK(data.size() == row_bytes * n_out, "the caller hands over exactly the matrix");
-  PackedWeight weight{.type = type, .n_out = n_out, .n_in = n_in, .group_bytes = packed_group_bytes(type, n_in)};
+  PackedWeight weight{
+      .type = type, .n_out = n_out, .n_in = n_in, .group_bytes = packed_group_bytes(type, n_in)};
   const std::uint32_t n_groups = ceil_div(n_out, kRowGroup);
   DW_ASSIGN(weight.packed, CpuMemory::allocate(weight.group_bytes * n_groups));
   pool_.begin_step();
@@ -97,12 +105,14 @@ Vector CpuDevice::add_vector(std::span<const float> values) {
   std::vector<float> padded(values.begin(), values.end());
   padded.resize(round_up(static_cast<std::uint32_t>(values.size()), 16), 0.0F);
   vectors_.push_back(std::move(padded));
-  return {static_cast<std::uint32_t>(vectors_.size() - 1), static_cast<std::uint32_t>(values.size())};
+  return {static_cast<std::uint32_t>(vectors_.size() - 1),
+          static_cast<std::uint32_t>(values.size())};
 }
 
 Rows CpuDevice::add_rows(std::uint32_t width) {
   RowBuffer buffer{.width = width, .stride = round_up(width, 16)};
-  auto memory = CpuMemory::allocate(sizeof(float) * buffer.stride * static_cast<std::size_t>(options_.n_max_rows));
+  auto memory = CpuMemory::allocate(sizeof(float) * buffer.stride *
+                                    static_cast<std::size_t>(options_.n_max_rows));
   DW_CHECK(memory.has_value(), "address space for row buffers");
   buffer.memory = std::move(memory).value();
   rows_.push_back(std::move(buffer));
@@ -111,7 +121,8 @@ Rows CpuDevice::add_rows(std::uint32_t width) {
 
 Status CpuDevice::set_kv_arena(const KvShape& shape, std::uint32_t n_blocks) {
   if (shape.d_head % 16 != 0) {
-    return Error{Code::kUnimplemented, concat("a head of ", shape.d_head, " dimensions is not a multiple of 16")};
+    return Error{Code::kUnimplemented,
+                 concat("a head of ", shape.d_head, " dimensions is not a multiple of 16")};
   }
   kv_shape_ = shape;
   DW_ASSIGN(kv_arena_, CpuMemory::allocate(kv_block_bytes(shape) * n_blocks));
@@ -120,9 +131,11 @@ Status CpuDevice::set_kv_arena(const KvShape& shape, std::uint32_t n_blocks) {
 
 /// One head's part of a block in one layer.
 std::byte* CpuDevice::kv_block(std::uint32_t block, std::uint32_t layer, std::uint32_t kv_head) {
-  const std::size_t head_bytes = kv_block_bytes(kv_shape_) / kv_shape_.n_kv_heads / kv_shape_.n_layers;
+  const std::size_t head_bytes =
+      kv_block_bytes(kv_shape_) / kv_shape_.n_kv_heads / kv_shape_.n_layers;
   const std::size_t index =
-      (static_cast<std::size_t>(block) * kv_shape_.n_layers + layer) * kv_shape_.n_kv_heads + kv_head;
+      (static_cast<std::size_t>(block) * kv_shape_.n_layers + layer) * kv_shape_.n_kv_heads +
+      kv_head;
   return kv_arena_.data() + index * head_bytes;
 }
 
@@ -155,11 +168,12 @@ void CpuDevice::embed_rows(Weight table, Rows out) {
     for (std::uint32_t r = chunk * kRowChunk; r < std::min(n_rows_, (chunk + 1) * kRowChunk); ++r) {
       const auto token = static_cast<std::uint32_t>(step_.tokens[r]);
       if (weight.row_major.empty()) {
-        unpack_row(weight.type, weight.packed.data() + token / kRowGroup * weight.group_bytes, weight.n_in,
-                   token % kRowGroup, rows.row(r));
+        unpack_row(weight.type, weight.packed.data() + token / kRowGroup * weight.group_bytes,
+                   weight.n_in, token % kRowGroup, rows.row(r));
       } else {
         const std::size_t row_bytes = weight.row_major.size() / weight.n_out;
-        decode_row(weight.type, weight.row_major.data() + token * row_bytes, weight.n_in, rows.row(r));
+        decode_row(weight.type, weight.row_major.data() + token * row_bytes, weight.n_in,
+                   rows.row(r));
       }
     }
   });
@@ -185,7 +199,9 @@ CpuDevice::ActSlot& CpuDevice::next_act(std::uint32_t width) {
   return slot;
 }
 
-Act CpuDevice::name_of(const ActSlot& slot) const { return {static_cast<std::uint32_t>(&slot - acts_.data())}; }
+Act CpuDevice::name_of(const ActSlot& slot) const {
+  return {static_cast<std::uint32_t>(&slot - acts_.data())};
+}
 
 Act CpuDevice::norm_act(Rows x, Vector gain, float eps) {
   ActSlot& slot = next_act(x.width);
@@ -195,7 +211,9 @@ Act CpuDevice::norm_act(Rows x, Vector gain, float eps) {
   return name_of(slot);
 }
 
-bool CpuDevice::is_quantised(Weight w) const { return kernels_.gemm_q8(weights_[w.index].type) != nullptr; }
+bool CpuDevice::is_quantised(Weight w) const {
+  return kernels_.gemm_q8(weights_[w.index].type) != nullptr;
+}
 
 /// Computes the form of an act that its consumer reads, unless it is there already.
 CpuDevice::ActSlot& CpuDevice::realise(Act act, bool needs_q8) {
@@ -206,8 +224,8 @@ CpuDevice::ActSlot& CpuDevice::realise(Act act, bool needs_q8) {
   pool_.run(ceil_div(n_rows_, kRowChunk), [&](std::uint32_t chunk, std::uint32_t) {
     for (std::uint32_t r = chunk * kRowChunk; r < std::min(n_rows_, (chunk + 1) * kRowChunk); ++r) {
       if (needs_norm) {
-        kernels_.rms_norm(rows_[slot.norm_source].row(r), vectors_[slot.norm_gain].data(), slot.width, slot.norm_eps,
-                          slot.f32(r));
+        kernels_.rms_norm(rows_[slot.norm_source].row(r), vectors_[slot.norm_gain].data(),
+                          slot.width, slot.norm_eps, slot.f32(r));
       }
       if (needs_quantising) kernels_.quantise(slot.f32(r), slot.width, slot.q8(r));
     }
@@ -218,13 +236,15 @@ CpuDevice::ActSlot& CpuDevice::realise(Act act, bool needs_q8) {
 }
 
 /// One row group times `n_rows` rows from `row` on.
-void CpuDevice::multiply(ActSlot& act, const PackedWeight& w, std::uint32_t group, std::uint32_t row,
-                         std::uint32_t n_rows, float* out, std::size_t out_stride, const Epilogue& epilogue) {
+void CpuDevice::multiply(ActSlot& act, const PackedWeight& w, std::uint32_t group,
+                         std::uint32_t row, std::uint32_t n_rows, float* out,
+                         std::size_t out_stride, const Epilogue& epilogue) {
   const std::byte* packed = w.packed.data() + group * w.group_bytes;
   if (const GemmQ8 gemm = kernels_.gemm_q8(w.type)) {
     gemm(packed, act.q8(row), act.n_q8_blocks, n_rows, w.n_in, out, out_stride, epilogue);
   } else {
-    kernels_.gemm_f32(w.type)(packed, act.f32(row), act.stride, n_rows, w.n_in, out, out_stride, epilogue);
+    kernels_.gemm_f32(w.type)(packed, act.f32(row), act.stride, n_rows, w.n_in, out, out_stride,
+                              epilogue);
   }
 }
 
@@ -249,9 +269,10 @@ void CpuDevice::run_linear(Act act, std::span<const LinearOut> outs, bool is_add
         for (std::uint32_t g = begin; g < end; ++g) {
           const std::uint32_t group = g - first;
           const float* bias = vector_data(out.bias);
-          const Epilogue epilogue{.bias = bias == nullptr ? nullptr : bias + group * kRowGroup, .is_added = is_added};
-          multiply(slot, weights_[out.weight.index], group, row, n_rows, rows.row(row) + group * kRowGroup,
-                   rows.stride, epilogue);
+          const Epilogue epilogue{.bias = bias == nullptr ? nullptr : bias + group * kRowGroup,
+                                  .is_added = is_added};
+          multiply(slot, weights_[out.weight.index], group, row, n_rows,
+                   rows.row(row) + group * kRowGroup, rows.stride, epilogue);
         }
         first += n_here;
       }
@@ -267,8 +288,8 @@ void CpuDevice::linear_add(Act act, Weight weight, Vector bias, Rows x) {
 }
 
 /// 32 outputs for all rows: both products, SwiGLU, and the 32 results quantised on the spot.
-void CpuDevice::glu_chunk(ActSlot& in, const PackedWeight& gate, const PackedWeight& up, std::uint32_t chunk,
-                          std::uint32_t thread, ActSlot& out) {
+void CpuDevice::glu_chunk(ActSlot& in, const PackedWeight& gate, const PackedWeight& up,
+                          std::uint32_t chunk, std::uint32_t thread, ActSlot& out) {
   constexpr std::uint32_t kWide = 2 * kRowGroup;
   std::vector<float>& floats = scratch_[thread].floats;
   if (floats.size() < 2 * kGluPanel * kWide) floats.resize(2 * kGluPanel * kWide);
@@ -301,7 +322,8 @@ Act CpuDevice::linear_glu(Act act, Weight gate, Weight up) {
   return name_of(out);
 }
 
-void CpuDevice::rope_store(Rows q, Rows k, Rows v, const RopeParams& rope, const AttentionParams& attention) {
+void CpuDevice::rope_store(Rows q, Rows k, Rows v, const RopeParams& rope,
+                           const AttentionParams& attention) {
   const bool is_interleaved = rope.kind == RopeKind::kInterleaved;
   const std::uint32_t d_head = attention.d_head;
   const auto kv_type = static_cast<std::size_t>(kv_shape_.type);
@@ -317,15 +339,15 @@ void CpuDevice::rope_store(Rows q, Rows k, Rows v, const RopeParams& rope, const
       for (std::uint32_t h = 0; h < attention.n_kv_heads; ++h) {
         float* key = rows_[k.index].row(r) + h * d_head;
         kernels_.rope(key, rope.d_rope, is_interleaved, cos_sin);
-        kernels_.store_kv[kv_type](key, rows_[v.index].row(r) + h * d_head, d_head, pos % kKvBlockTok,
-                          kv_block(block, attention.layer, h));
+        kernels_.store_kv[kv_type](key, rows_[v.index].row(r) + h * d_head, d_head,
+                                   pos % kKvBlockTok, kv_block(block, attention.layer, h));
       }
     }
   });
 }
 
-void CpuDevice::attend(const AttentionTask& task, std::uint32_t kv_head, Rows q, const AttentionParams& params,
-                       std::uint32_t thread, ActSlot& out) {
+void CpuDevice::attend(const AttentionTask& task, std::uint32_t kv_head, Rows q,
+                       const AttentionParams& params, std::uint32_t thread, ActSlot& out) {
   ThreadScratch& scratch = scratch_[thread];
   const StepSequence& sequence = step_.sequences[task.sequence];
   const std::uint32_t group = params.n_heads / params.n_kv_heads;
@@ -347,14 +369,21 @@ void CpuDevice::attend(const AttentionTask& task, std::uint32_t kv_head, Rows q,
   }
   const std::size_t n_floats = attention_scratch_floats(n_queries, params.d_head);
   if (scratch.floats.size() < n_floats) scratch.floats.resize(n_floats);
-  kernels_.attention[static_cast<std::size_t>(kv_shape_.type)]({.queries = queries, .outputs = outputs, .n_valid_keys = n_valid_keys, .n_queries = n_queries,
-                      .d_head = params.d_head, .scale = params.scale, .kv_blocks = scratch.kv_blocks.data(),
-                      .scratch = scratch.floats.data()});
+  kernels_.attention[static_cast<std::size_t>(kv_shape_.type)](
+      {.queries = queries,
+       .outputs = outputs,
+       .n_valid_keys = n_valid_keys,
+       .n_queries = n_queries,
+       .d_head = params.d_head,
+       .scale = params.scale,
+       .kv_blocks = scratch.kv_blocks.data(),
+       .scratch = scratch.floats.data()});
 }
 
 Act CpuDevice::attention(Rows q, const AttentionParams& params) {
   if (attention_tasks_.empty()) {  // the same for every layer of the step
-    const std::uint32_t n_tile_rows = std::max(1U, kMaxTileQueries / (params.n_heads / params.n_kv_heads));
+    const std::uint32_t n_tile_rows =
+        std::max(1U, kMaxTileQueries / (params.n_heads / params.n_kv_heads));
     for (std::uint32_t s = 0; s < step_.sequences.size(); ++s) {
       const std::uint32_t n_rows = step_.sequences[s].n_rows;
       for (std::uint32_t r = 0; r < n_rows; r += n_tile_rows) {
@@ -365,7 +394,8 @@ Act CpuDevice::attention(Rows q, const AttentionParams& params) {
   ActSlot& out = next_act(params.n_heads * params.d_head);
   const auto n_tasks = static_cast<std::uint32_t>(attention_tasks_.size());
   pool_.run(n_tasks * params.n_kv_heads, [&](std::uint32_t chunk, std::uint32_t thread) {
-    attend(attention_tasks_[chunk / params.n_kv_heads], chunk % params.n_kv_heads, q, params, thread, out);
+    attend(attention_tasks_[chunk / params.n_kv_heads], chunk % params.n_kv_heads, q, params,
+           thread, out);
   });
   out.has_f32 = true;
   return name_of(out);
@@ -373,7 +403,8 @@ Act CpuDevice::attention(Rows q, const AttentionParams& params) {
 
 void CpuDevice::gather_rows(Rows x, Rows out) {
   for (std::uint32_t i = 0; i < step_.output_rows.size(); ++i) {
-    std::memcpy(rows_[out.index].row(i), rows_[x.index].row(step_.output_rows[i]), sizeof(float) * x.width);
+    std::memcpy(rows_[out.index].row(i), rows_[x.index].row(step_.output_rows[i]),
+                sizeof(float) * x.width);
   }
   n_rows_ = static_cast<std::uint32_t>(step_.output_rows.size());
 }

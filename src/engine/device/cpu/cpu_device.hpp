@@ -16,7 +16,7 @@ namespace deepwell::engine {
 struct CpuDeviceOptions {
   Isa isa = Isa::kScalar;
   std::uint32_t n_threads = 1;
-  std::uint32_t n_max_rows = 512;  // rows of a step at most
+  std::uint32_t n_max_rows = 512;      // rows of a step at most
   std::uint32_t n_max_ctx_tok = 4096;  // of one sequence
 };
 
@@ -41,14 +41,17 @@ class CpuDevice final : public Device {
   void linear(Act act, std::span<const LinearOut> outs) override;
   void linear_add(Act act, Weight weight, Vector bias, Rows x) override;
   Act linear_glu(Act act, Weight gate, Weight up) override;
-  void rope_store(Rows q, Rows k, Rows v, const RopeParams& rope, const AttentionParams& attention) override;
+  void rope_store(Rows q, Rows k, Rows v, const RopeParams& rope,
+                  const AttentionParams& attention) override;
   Act attention(Rows q, const AttentionParams& params) override;
   void gather_rows(Rows x, Rows out) override;
   void layer_done() override { n_layers_done_.fetch_add(1, std::memory_order_relaxed); }
 
   std::span<const float> read_row(Rows rows, std::uint32_t r) const override;
   void copy_block(std::uint32_t from, std::uint32_t to) override;
-  std::uint64_t n_layers_done() const override { return n_layers_done_.load(std::memory_order_relaxed); }
+  std::uint64_t n_layers_done() const override {
+    return n_layers_done_.load(std::memory_order_relaxed);
+  }
   std::string_view family() const override { return "cpu"; }
 
   Isa isa() const { return kernels_.isa; }
@@ -58,14 +61,16 @@ class CpuDevice final : public Device {
     QuantType type = QuantType::F32;
     std::uint32_t n_out = 0, n_in = 0;
     std::size_t group_bytes = 0;
-    CpuMemory packed = {};                  // [ceil(n_out/16)] row groups; empty for an untied embedding
+    CpuMemory packed = {};  // [ceil(n_out/16)] row groups; empty for an untied embedding
     std::span<const std::byte> row_major = {};  // an untied embedding, in the model file
   };
   struct RowBuffer {
     std::uint32_t width = 0, stride = 0;  // stride: width rounded up to 16
     CpuMemory memory = {};                // [n_max_rows, stride] f32
     float* row(std::size_t r) { return reinterpret_cast<float*>(memory.data()) + r * stride; }
-    const float* row(std::size_t r) const { return reinterpret_cast<const float*>(memory.data()) + r * stride; }
+    const float* row(std::size_t r) const {
+      return reinterpret_cast<const float*>(memory.data()) + r * stride;
+    }
   };
   /// What an Act names. Norms are deferred: nothing is computed until a consumer says which form it needs.
   struct ActSlot {
@@ -75,7 +80,9 @@ class CpuDevice final : public Device {
     std::uint32_t norm_source = 0, norm_gain = 0;  // set while a norm is deferred
     float norm_eps = 0.0F;
     float* f32(std::size_t r) { return reinterpret_cast<float*>(f32_memory.data()) + r * stride; }
-    Q8Block* q8(std::size_t r) { return reinterpret_cast<Q8Block*>(q8_memory.data()) + r * n_q8_blocks; }
+    Q8Block* q8(std::size_t r) {
+      return reinterpret_cast<Q8Block*>(q8_memory.data()) + r * n_q8_blocks;
+    }
   };
   struct AttentionTask {
     std::uint32_t sequence, first_row, n_rows;  // rows counted within the sequence
@@ -85,19 +92,20 @@ class CpuDevice final : public Device {
     std::vector<const std::byte*> kv_blocks;
   };
 
-  Result<PackedWeight> pack(QuantType type, std::uint32_t n_out, std::uint32_t n_in, std::span<const std::byte> data);
+  Result<PackedWeight> pack(QuantType type, std::uint32_t n_out, std::uint32_t n_in,
+                            std::span<const std::byte> data);
   Weight keep(PackedWeight weight);
   ActSlot& next_act(std::uint32_t width);
   Act name_of(const ActSlot& slot) const;
   ActSlot& realise(Act act, bool needs_q8);
   bool is_quantised(Weight w) const;
-  void multiply(ActSlot& act, const PackedWeight& w, std::uint32_t group, std::uint32_t row, std::uint32_t n_rows,
-                float* out, std::size_t out_stride, const Epilogue& epilogue);
+  void multiply(ActSlot& act, const PackedWeight& w, std::uint32_t group, std::uint32_t row,
+                std::uint32_t n_rows, float* out, std::size_t out_stride, const Epilogue& epilogue);
   void run_linear(Act act, std::span<const LinearOut> outs, bool is_added);
   void glu_chunk(ActSlot& in, const PackedWeight& gate, const PackedWeight& up, std::uint32_t chunk,
                  std::uint32_t thread, ActSlot& out);
-  void attend(const AttentionTask& task, std::uint32_t kv_head, Rows q, const AttentionParams& params,
-              std::uint32_t thread, ActSlot& out);
+  void attend(const AttentionTask& task, std::uint32_t kv_head, Rows q,
+              const AttentionParams& params, std::uint32_t thread, ActSlot& out);
   std::byte* kv_block(std::uint32_t block, std::uint32_t layer, std::uint32_t kv_head);
   const float* vector_data(Vector v) const { return v ? vectors_[v.index].data() : nullptr; }
 

@@ -14,9 +14,12 @@ namespace deepwell::engine {
 
 std::string_view isa_name(Isa isa) {
   switch (isa) {
-    case Isa::kScalar: return "scalar";
-    case Isa::kAvx2: return "avx2";
-    case Isa::kAvx512: return "avx512";
+    case Isa::kScalar:
+      return "scalar";
+    case Isa::kAvx2:
+      return "avx2";
+    case Isa::kAvx512:
+      return "avx512";
   }
   return "scalar";
 }
@@ -62,11 +65,12 @@ Result<Isa> choose_isa() {
     for (const Isa have : supported) {
       if (have == isa) return isa;
     }
-    return Error{Code::kFailedPrecondition,
-                 concat("DEEPWELL_FORCE_ISA=", forced, ": this processor lacks it; the best it has is ",
-                        isa_name(supported.back()))};
+    return Error{Code::kFailedPrecondition, concat("DEEPWELL_FORCE_ISA=", forced,
+                                                   ": this processor lacks it; the best it has is ",
+                                                   isa_name(supported.back()))};
   }
-  return invalid_argument(concat("DEEPWELL_FORCE_ISA=", forced, " is unknown; use scalar, avx2 or avx512"));
+  return invalid_argument(
+      concat("DEEPWELL_FORCE_ISA=", forced, " is unknown; use scalar, avx2 or avx512"));
 }
 
 }  // namespace deepwell::engine

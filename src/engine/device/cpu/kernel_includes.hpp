@@ -17,7 +17,8 @@
 
 namespace deepwell::engine {
 
-inline constexpr float kSmallestAmax = 1e-30F;  // below it 127/amax might overflow: the block is zero
+inline constexpr float kSmallestAmax =
+    1e-30F;  // below it 127/amax might overflow: the block is zero
 
 // Element types of float weights: distinct types, so that load_weights() can be an overload.
 struct Half {

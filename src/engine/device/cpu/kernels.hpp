@@ -12,14 +12,15 @@ namespace deepwell::engine {
 
 /// A tile of attention work: queries of consecutive rows of one sequence that share one key/value head.
 struct AttentionTile {
-  const float* const* queries;         // [n_queries] each [d_head] f32, in row order
-  float* const* outputs;               // [n_queries] each [d_head] f32
-  const std::uint32_t* n_valid_keys;   // [n_queries] keys 0..n-1 are seen; never 0, ascending
+  const float* const* queries;        // [n_queries] each [d_head] f32, in row order
+  float* const* outputs;              // [n_queries] each [d_head] f32
+  const std::uint32_t* n_valid_keys;  // [n_queries] keys 0..n-1 are seen; never 0, ascending
   std::uint32_t n_queries;
   std::uint32_t d_head;
   float scale;
-  const std::byte* const* kv_blocks;  // [ceil(max valid / 16)] K as [d_head][16], then V as [16][d_head]
-  float* scratch;                         // attention_scratch_floats()
+  const std::byte* const*
+      kv_blocks;   // [ceil(max valid / 16)] K as [d_head][16], then V as [16][d_head]
+  float* scratch;  // attention_scratch_floats()
 };
 
 /// Floats of scratch that a tile needs.
@@ -35,12 +36,14 @@ struct Epilogue {
 
 /// Multiplies one packed row group (16 outputs) with n_tokens quantised rows.
 /// `act` is [n_tokens][act_stride] Q8Block; writes out[t·out_stride + 0..15].
-using GemmQ8 = void (*)(const std::byte* group, const Q8Block* act, std::size_t act_stride, std::uint32_t n_tokens,
-                        std::uint32_t n_in, float* out, std::size_t out_stride, const Epilogue& epilogue);
+using GemmQ8 = void (*)(const std::byte* group, const Q8Block* act, std::size_t act_stride,
+                        std::uint32_t n_tokens, std::uint32_t n_in, float* out,
+                        std::size_t out_stride, const Epilogue& epilogue);
 
 /// The same for float weights and f32 rows [n_tokens][x_stride].
-using GemmF32 = void (*)(const std::byte* group, const float* x, std::size_t x_stride, std::uint32_t n_tokens,
-                         std::uint32_t n_in, float* out, std::size_t out_stride, const Epilogue& epilogue);
+using GemmF32 = void (*)(const std::byte* group, const float* x, std::size_t x_stride,
+                         std::uint32_t n_tokens, std::uint32_t n_in, float* out,
+                         std::size_t out_stride, const Epilogue& epilogue);
 
 struct KernelTable {
   Isa isa;
@@ -60,15 +63,22 @@ struct KernelTable {
   /// Rotates one head's first d_rope dimensions in place; cos_sin is [d_rope/2][2].
   void (*rope)(float* head, std::uint32_t d_rope, bool is_interleaved, const float* cos_sin);
   /// Writes one token's key and value into its lane of a block, and attention over blocks; [KvType].
-  void (*store_kv[2])(const float* k, const float* v, std::uint32_t d_head, std::uint32_t lane, std::byte* block);
+  void (*store_kv[2])(const float* k, const float* v, std::uint32_t d_head, std::uint32_t lane,
+                      std::byte* block);
   void (*attention[2])(const AttentionTile& tile);
 };
 
 /// The table of an instruction set that supported_isas() lists.
 const KernelTable& kernel_table(Isa isa);
 
-namespace scalar { extern const KernelTable kKernels; }
-namespace avx2 { extern const KernelTable kKernels; }
-namespace avx512 { extern const KernelTable kKernels; }
+namespace scalar {
+extern const KernelTable kKernels;
+}
+namespace avx2 {
+extern const KernelTable kKernels;
+}
+namespace avx512 {
+extern const KernelTable kKernels;
+}
 
 }  // namespace deepwell::engine

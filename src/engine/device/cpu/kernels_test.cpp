@@ -39,7 +39,8 @@ std::vector<float> random_floats(std::mt19937& random, std::size_t n, float spre
 }
 
 /// A matrix of random blocks as a file could hold them: all code bytes occur, scales are finite.
-std::vector<std::byte> random_matrix(std::mt19937& random, QuantType type, std::uint32_t n_out, std::uint32_t n_in) {
+std::vector<std::byte> random_matrix(std::mt19937& random, QuantType type, std::uint32_t n_out,
+                                     std::uint32_t n_in) {
   const BlockShape shape = block_shape(type);
   const std::size_t n_blocks = std::size_t{n_out} * (n_in / shape.n_elements);
   std::vector<std::byte> bytes(n_blocks * shape.n_bytes);
@@ -71,7 +72,8 @@ struct PackedMatrix {
   const std::byte* group(std::uint32_t g) const { return bytes.data() + g * group_bytes; }
 };
 
-PackedMatrix pack(QuantType type, const std::vector<std::byte>& matrix, std::uint32_t n_out, std::uint32_t n_in) {
+PackedMatrix pack(QuantType type, const std::vector<std::byte>& matrix, std::uint32_t n_out,
+                  std::uint32_t n_in) {
   PackedMatrix packed{.group_bytes = packed_group_bytes(type, n_in)};
   const std::uint32_t n_groups = (n_out + 15) / 16;
   packed.bytes.resize(n_groups * packed.group_bytes);
@@ -94,15 +96,18 @@ std::vector<float> activations(std::mt19937& random, std::uint32_t n_tokens, std
   return x;
 }
 
-std::vector<Q8Block> quantise(const KernelTable& table, const std::vector<float>& x, std::uint32_t n_in) {
+std::vector<Q8Block> quantise(const KernelTable& table, const std::vector<float>& x,
+                              std::uint32_t n_in) {
   const std::uint32_t n_blocks = (n_in + 31) / 32;
   std::vector<Q8Block> blocks(x.size() / n_in * n_blocks);
-  for (std::size_t t = 0; t < x.size() / n_in; ++t) table.quantise(x.data() + t * n_in, n_in, &blocks[t * n_blocks]);
+  for (std::size_t t = 0; t < x.size() / n_in; ++t)
+    table.quantise(x.data() + t * n_in, n_in, &blocks[t * n_blocks]);
   return blocks;
 }
 
-std::vector<float> multiply(const KernelTable& table, QuantType type, const PackedMatrix& w, const std::vector<float>& x,
-                            std::uint32_t n_tokens, std::uint32_t n_in, const Epilogue& epilogue) {
+std::vector<float> multiply(const KernelTable& table, QuantType type, const PackedMatrix& w,
+                            const std::vector<float>& x, std::uint32_t n_tokens, std::uint32_t n_in,
+                            const Epilogue& epilogue) {
   std::vector<float> out(std::size_t{n_tokens} * 16, 0.25F);
   if (const GemmQ8 gemm = table.gemm_q8(type)) {
     const std::vector<Q8Block> blocks = quantise(table, x, n_in);
@@ -137,11 +142,14 @@ TEST(Kernels, MultiplyWithTheSameBitsOnEveryInstructionSet) {
       const std::vector<float> bias = random_floats(random, 16);
       for (const std::uint32_t n_tokens : {1U, 2U, 3U, 4U, 7U, 8U, 9U, 16U, 21U}) {
         const std::vector<float> x = activations(random, n_tokens, n_in);
-        const Epilogue epilogue{.bias = n_tokens % 2 == 0 ? bias.data() : nullptr, .is_added = n_tokens % 3 == 0};
+        const Epilogue epilogue{.bias = n_tokens % 2 == 0 ? bias.data() : nullptr,
+                                .is_added = n_tokens % 3 == 0};
         const auto expected = multiply(scalar::kKernels, type, w, x, n_tokens, n_in, epilogue);
         for (const Isa isa : vector_isas()) {
-          ASSERT_TRUE(same_bits(expected, multiply(kernel_table(isa), type, w, x, n_tokens, n_in, epilogue)))
-              << isa_name(isa) << " " << quant_type_name(type) << " K=" << n_in << " tokens=" << n_tokens;
+          ASSERT_TRUE(same_bits(expected,
+                                multiply(kernel_table(isa), type, w, x, n_tokens, n_in, epilogue)))
+              << isa_name(isa) << " " << quant_type_name(type) << " K=" << n_in
+              << " tokens=" << n_tokens;
         }
       }
     }
@@ -159,7 +167,8 @@ TEST(Kernels, MultiplyATokenTheSameWayInEveryTile) {
       for (std::uint32_t t = 0; t < 21; ++t) {
         const std::vector<float> one(x.begin() + t * n_in, x.begin() + (t + 1) * n_in);
         const auto alone = multiply(kernel_table(isa), type, w, one, 1, n_in, {});
-        ASSERT_EQ(0, std::memcmp(alone.data(), together.data() + t * 16, 64)) << isa_name(isa) << " " << t;
+        ASSERT_EQ(0, std::memcmp(alone.data(), together.data() + t * 16, 64))
+            << isa_name(isa) << " " << t;
       }
     }
   }
@@ -175,7 +184,8 @@ TEST(Kernels, MultiplyToWhatDoublePrecisionSays) {
     std::vector<float> rounded = x;  // the operand as the kernel sees it
     if (scalar::kKernels.gemm_q8(type) != nullptr) {
       const auto blocks = quantise(scalar::kKernels, x, n_in);
-      for (std::uint32_t k = 0; k < n_in; ++k) rounded[k] = blocks[k / 32].d * blocks[k / 32].q[k % 32];
+      for (std::uint32_t k = 0; k < n_in; ++k)
+        rounded[k] = blocks[k / 32].d * blocks[k / 32].q[k % 32];
     }
     const auto out = multiply(scalar::kKernels, type, w, x, 1, n_in, {});
     std::vector<float> row(n_in);
@@ -212,7 +222,8 @@ TEST(Kernels, QuantiseByTheRule) {
       ASSERT_EQ(amax / 127.0F, blocks[b].d);
       std::int32_t sums[2] = {0, 0};
       for (int k = 0; k < 32; ++k) {
-        ASSERT_EQ(std::nearbyint(v[k] * (127.0F / amax)), blocks[b].q[k]) << isa_name(isa) << " block " << b;
+        ASSERT_EQ(std::nearbyint(v[k] * (127.0F / amax)), blocks[b].q[k])
+            << isa_name(isa) << " block " << b;
         sums[k / 16] += blocks[b].q[k];
       }
       EXPECT_EQ(sums[0], blocks[b].sum16[0]);
@@ -224,8 +235,9 @@ TEST(Kernels, QuantiseByTheRule) {
 
 TEST(Kernels, MarkABlockThatHoldsANonFiniteValue) {
   for (const Isa isa : supported_isas()) {
-    for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
-                            -std::numeric_limits<float>::infinity()}) {
+    for (const float bad :
+         {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
+          -std::numeric_limits<float>::infinity()}) {
       for (const int at : {0, 5, 31}) {
         std::vector<float> x(64, 1.0F);
         x[static_cast<std::size_t>(at)] = bad;
@@ -255,7 +267,8 @@ TEST(Kernels, NormaliseRotateAndGateWithTheSameBits) {
       return out;
     };
     const auto expected = run(scalar::kKernels);
-    for (const Isa isa : vector_isas()) EXPECT_TRUE(same_bits(expected, run(kernel_table(isa)))) << isa_name(isa) << n;
+    for (const Isa isa : vector_isas())
+      EXPECT_TRUE(same_bits(expected, run(kernel_table(isa)))) << isa_name(isa) << n;
 
     double sum = 0.0;
     for (const float v : x) sum += double{v} * v;
@@ -278,17 +291,18 @@ struct AttentionCase {
   std::vector<std::uint32_t> n_valid;
 };
 
-AttentionCase attention_case(std::mt19937& random, KvType type, std::uint32_t n_keys, std::uint32_t n_queries,
-                             std::uint32_t d_head) {
+AttentionCase attention_case(std::mt19937& random, KvType type, std::uint32_t n_keys,
+                             std::uint32_t n_queries, std::uint32_t d_head) {
   AttentionCase c{.n_keys = n_keys, .n_queries = n_queries, .d_head = d_head};
   const std::size_t element = type == KvType::kF16 ? 2 : 4;
   // What lies behind the end is whatever an earlier sequence left: NaNs must not be seen.
-  c.blocks.assign((n_keys + 15) / 16, std::vector<std::byte>(element * 32 * d_head, std::byte{0xFF}));
+  c.blocks.assign((n_keys + 15) / 16,
+                  std::vector<std::byte>(element * 32 * d_head, std::byte{0xFF}));
   for (std::uint32_t k = 0; k < n_keys; ++k) {
     c.keys.push_back(random_floats(random, d_head));
     c.values.push_back(random_floats(random, d_head));
-    scalar::kKernels.store_kv[static_cast<int>(type)](c.keys[k].data(), c.values[k].data(), d_head, k % 16,
-                                                      c.blocks[k / 16].data());
+    scalar::kKernels.store_kv[static_cast<int>(type)](c.keys[k].data(), c.values[k].data(), d_head,
+                                                      k % 16, c.blocks[k / 16].data());
   }
   for (std::uint32_t q = 0; q < n_queries; ++q) {
     c.queries.push_back(random_floats(random, d_head, 2.0F));
@@ -297,8 +311,9 @@ AttentionCase attention_case(std::mt19937& random, KvType type, std::uint32_t n_
   return c;
 }
 
-std::vector<std::vector<float>> attend(const KernelTable& table, KvType type, const AttentionCase& c,
-                                       std::uint32_t first, std::uint32_t n) {
+std::vector<std::vector<float>> attend(const KernelTable& table, KvType type,
+                                       const AttentionCase& c, std::uint32_t first,
+                                       std::uint32_t n) {
   std::vector<const float*> queries;
   std::vector<std::vector<float>> out(n, std::vector<float>(c.d_head));
   std::vector<float*> outputs;
@@ -325,12 +340,15 @@ TEST(Kernels, AttendWithTheSameBitsOnEveryInstructionSetAndInEveryTile) {
   for (const KvType type : {KvType::kF16, KvType::kF32}) {
     for (const std::uint32_t n_keys : {1U, 15U, 16U, 17U, 127U, 128U, 129U, 300U, 513U}) {
       const std::uint32_t n_queries = n_keys < 20 ? 3 : 42;
-      const AttentionCase c = attention_case(random, type, n_keys, n_queries, n_keys % 2 == 0 ? 32 : 64);
+      const AttentionCase c =
+          attention_case(random, type, n_keys, n_queries, n_keys % 2 == 0 ? 32 : 64);
       const auto expected = attend(scalar::kKernels, type, c, 0, n_queries);
       for (const Isa isa : supported_isas()) {
-        EXPECT_EQ(expected, attend(kernel_table(isa), type, c, 0, n_queries)) << isa_name(isa) << " keys " << n_keys;
+        EXPECT_EQ(expected, attend(kernel_table(isa), type, c, 0, n_queries))
+            << isa_name(isa) << " keys " << n_keys;
         for (std::uint32_t q = 0; q < n_queries; ++q) {
-          EXPECT_EQ(expected[q], attend(kernel_table(isa), type, c, q, 1)[0]) << isa_name(isa) << " query " << q;
+          EXPECT_EQ(expected[q], attend(kernel_table(isa), type, c, q, 1)[0])
+              << isa_name(isa) << " query " << q;
         }
       }
     }
@@ -352,7 +370,8 @@ TEST(Kernels, AttendToWhatDoublePrecisionSays) {
     }
     for (std::uint32_t d = 0; d < 64; ++d) {
       double expected = 0.0;
-      for (std::uint32_t k = 0; k < weights.size(); ++k) expected += weights[k] / sum * c.values[k][d];
+      for (std::uint32_t k = 0; k < weights.size(); ++k)
+        expected += weights[k] / sum * c.values[k][d];
       EXPECT_NEAR(expected, out[q][d], 64 * 0x1p-24 * 16);
     }
   }

@@ -28,17 +28,20 @@ unsigned get_nibble(const std::uint8_t* q, std::uint32_t k, std::uint32_t r) {
 
 void put(const BlockQ8_0& b, std::uint32_t r, PackedQ8_0& p) {
   p.d[r] = b.d;
-  for (std::uint32_t k = 0; k < 32; ++k) p.q[interleaved(k, r)] = static_cast<std::uint8_t>(b.qs[k] + 128);
+  for (std::uint32_t k = 0; k < 32; ++k)
+    p.q[interleaved(k, r)] = static_cast<std::uint8_t>(b.qs[k] + 128);
 }
 void get(const PackedQ8_0& p, std::uint32_t r, float* out) {
   const float d = f16_to_f32(p.d[r]);
-  for (std::uint32_t k = 0; k < 32; ++k) out[k] = d * static_cast<float>(p.q[interleaved(k, r)] - 128);
+  for (std::uint32_t k = 0; k < 32; ++k)
+    out[k] = d * static_cast<float>(p.q[interleaved(k, r)] - 128);
 }
 
 void put(const BlockQ4_1& b, std::uint32_t r, PackedQ4_1& p) {
   p.d[r] = b.d;
   p.m[r] = b.m;
-  for (std::uint32_t k = 0; k < 32; ++k) put_nibble(p.q, k, r, static_cast<unsigned>(code_at(b, k)));
+  for (std::uint32_t k = 0; k < 32; ++k)
+    put_nibble(p.q, k, r, static_cast<unsigned>(code_at(b, k)));
 }
 void get(const PackedQ4_1& p, std::uint32_t r, float* out) {
   const float d = f16_to_f32(p.d[r]);
@@ -81,7 +84,8 @@ void get(const PackedQ4_K& p, std::uint32_t r, float* out) {
   for (std::uint32_t j = 0; j < 8; ++j) {
     const float scale = d * static_cast<float>(p.scale[j][r]);
     const float min = dmin * static_cast<float>(p.min[j][r]);
-    for (std::uint32_t k = 0; k < 32; ++k) out[32 * j + k] = scale * static_cast<float>(get_nibble(p.q[j], k, r)) - min;
+    for (std::uint32_t k = 0; k < 32; ++k)
+      out[32 * j + k] = scale * static_cast<float>(get_nibble(p.q[j], k, r)) - min;
   }
 }
 
@@ -119,8 +123,8 @@ void put(const FloatBlock<Bits>& b, std::uint32_t r, PackedFloat<Bits>& p) {
 }
 
 template <class Block, class Packed>
-void pack_rows(const std::byte* rows, std::size_t row_bytes, std::uint32_t n_rows, std::uint32_t n_in,
-               std::byte* group) {
+void pack_rows(const std::byte* rows, std::size_t row_bytes, std::uint32_t n_rows,
+               std::uint32_t n_in, std::byte* group) {
   const std::uint32_t n_blocks = n_in / Packed::kInputs;
   std::memset(group, 0, n_blocks * sizeof(Packed));
   for (std::uint32_t b = 0; b < n_blocks; ++b) {
@@ -136,7 +140,8 @@ void pack_rows(const std::byte* rows, std::size_t row_bytes, std::uint32_t n_row
 template <class Packed>
 void unpack_blocks(const std::byte* group, std::uint32_t n_in, std::uint32_t row, float* out) {
   const auto* blocks = reinterpret_cast<const Packed*>(group);
-  for (std::uint32_t b = 0; b < n_in / Packed::kInputs; ++b) get(blocks[b], row, out + b * Packed::kInputs);
+  for (std::uint32_t b = 0; b < n_in / Packed::kInputs; ++b)
+    get(blocks[b], row, out + b * Packed::kInputs);
 }
 
 }  // namespace
@@ -148,15 +153,23 @@ PackedShape packed_shape(QuantType type) {
     return PackedShape{Packed::kInputs, static_cast<std::uint32_t>(sizeof(Packed))};
   };
   switch (type) {
-    case QuantType::F32: return shape(static_cast<PackedFloat<std::uint32_t>*>(nullptr));
+    case QuantType::F32:
+      return shape(static_cast<PackedFloat<std::uint32_t>*>(nullptr));
     case QuantType::F16:
-    case QuantType::BF16: return shape(static_cast<PackedFloat<std::uint16_t>*>(nullptr));
-    case QuantType::Q8_0: return shape(static_cast<PackedQ8_0*>(nullptr));
-    case QuantType::Q4_1: return shape(static_cast<PackedQ4_1*>(nullptr));
-    case QuantType::Q5_0: return shape(static_cast<PackedQ5_0*>(nullptr));
-    case QuantType::Q4_K: return shape(static_cast<PackedQ4_K*>(nullptr));
-    case QuantType::Q6_K: return shape(static_cast<PackedQ6_K*>(nullptr));
-    default: return {0, 0};
+    case QuantType::BF16:
+      return shape(static_cast<PackedFloat<std::uint16_t>*>(nullptr));
+    case QuantType::Q8_0:
+      return shape(static_cast<PackedQ8_0*>(nullptr));
+    case QuantType::Q4_1:
+      return shape(static_cast<PackedQ4_1*>(nullptr));
+    case QuantType::Q5_0:
+      return shape(static_cast<PackedQ5_0*>(nullptr));
+    case QuantType::Q4_K:
+      return shape(static_cast<PackedQ4_K*>(nullptr));
+    case QuantType::Q6_K:
+      return shape(static_cast<PackedQ6_K*>(nullptr));
+    default:
+      return {0, 0};
   }
 }
 
@@ -165,29 +178,40 @@ std::size_t packed_group_bytes(QuantType type, std::uint32_t n_in) {
   return static_cast<std::size_t>(n_in / shape.n_inputs) * shape.n_bytes;
 }
 
-void pack_row_group(QuantType type, const std::byte* matrix, std::size_t row_bytes, std::uint32_t n_out,
-                    std::uint32_t n_in, std::uint32_t first_row, std::byte* group) {
+void pack_row_group(QuantType type, const std::byte* matrix, std::size_t row_bytes,
+                    std::uint32_t n_out, std::uint32_t n_in, std::uint32_t first_row,
+                    std::byte* group) {
   const std::byte* rows = matrix + first_row * row_bytes;
   const std::uint32_t n_rows = n_out - first_row < kRowGroup ? n_out - first_row : kRowGroup;
   switch (type) {
     case QuantType::F32:
-      return pack_rows<FloatBlock<std::uint32_t>, PackedFloat<std::uint32_t>>(rows, row_bytes, n_rows, n_in, group);
+      return pack_rows<FloatBlock<std::uint32_t>, PackedFloat<std::uint32_t>>(rows, row_bytes,
+                                                                              n_rows, n_in, group);
     case QuantType::F16:
     case QuantType::BF16:
-      return pack_rows<FloatBlock<std::uint16_t>, PackedFloat<std::uint16_t>>(rows, row_bytes, n_rows, n_in, group);
-    case QuantType::Q8_0: return pack_rows<BlockQ8_0, PackedQ8_0>(rows, row_bytes, n_rows, n_in, group);
-    case QuantType::Q4_1: return pack_rows<BlockQ4_1, PackedQ4_1>(rows, row_bytes, n_rows, n_in, group);
-    case QuantType::Q5_0: return pack_rows<BlockQ5_0, PackedQ5_0>(rows, row_bytes, n_rows, n_in, group);
-    case QuantType::Q4_K: return pack_rows<BlockQ4K, PackedQ4_K>(rows, row_bytes, n_rows, n_in, group);
-    case QuantType::Q6_K: return pack_rows<BlockQ6K, PackedQ6_K>(rows, row_bytes, n_rows, n_in, group);
-    default: DW_CHECK(false, "a type without a packed layout must be refused before packing");
+      return pack_rows<FloatBlock<std::uint16_t>, PackedFloat<std::uint16_t>>(rows, row_bytes,
+                                                                              n_rows, n_in, group);
+    case QuantType::Q8_0:
+      return pack_rows<BlockQ8_0, PackedQ8_0>(rows, row_bytes, n_rows, n_in, group);
+    case QuantType::Q4_1:
+      return pack_rows<BlockQ4_1, PackedQ4_1>(rows, row_bytes, n_rows, n_in, group);
+    case QuantType::Q5_0:
+      return pack_rows<BlockQ5_0, PackedQ5_0>(rows, row_bytes, n_rows, n_in, group);
+    case QuantType::Q4_K:
+      return pack_rows<BlockQ4K, PackedQ4_K>(rows, row_bytes, n_rows, n_in, group);
+    case QuantType::Q6_K:
+      return pack_rows<BlockQ6K, PackedQ6_K>(rows, row_bytes, n_rows, n_in, group);
+    default:
+      DW_CHECK(false, "a type without a packed layout must be refused before packing");
   }
 }
 
-void unpack_row(QuantType type, const std::byte* group, std::uint32_t n_in, std::uint32_t row, float* out) {
+void unpack_row(QuantType type, const std::byte* group, std::uint32_t n_in, std::uint32_t row,
+                float* out) {
   switch (type) {
     case QuantType::F32:
-      for (std::uint32_t k = 0; k < n_in; ++k) std::memcpy(out + k, group + (k * kRowGroup + row) * 4, 4);
+      for (std::uint32_t k = 0; k < n_in; ++k)
+        std::memcpy(out + k, group + (k * kRowGroup + row) * 4, 4);
       return;
     case QuantType::F16:
     case QuantType::BF16:
@@ -197,12 +221,18 @@ void unpack_row(QuantType type, const std::byte* group, std::uint32_t n_in, std:
         out[k] = type == QuantType::F16 ? f16_to_f32(bits) : bf16_to_f32(bits);
       }
       return;
-    case QuantType::Q8_0: return unpack_blocks<PackedQ8_0>(group, n_in, row, out);
-    case QuantType::Q4_1: return unpack_blocks<PackedQ4_1>(group, n_in, row, out);
-    case QuantType::Q5_0: return unpack_blocks<PackedQ5_0>(group, n_in, row, out);
-    case QuantType::Q4_K: return unpack_blocks<PackedQ4_K>(group, n_in, row, out);
-    case QuantType::Q6_K: return unpack_blocks<PackedQ6_K>(group, n_in, row, out);
-    default: DW_CHECK(false, "a type without a packed layout");
+    case QuantType::Q8_0:
+      return unpack_blocks<PackedQ8_0>(group, n_in, row, out);
+    case QuantType::Q4_1:
+      return unpack_blocks<PackedQ4_1>(group, n_in, row, out);
+    case QuantType::Q5_0:
+      return unpack_blocks<PackedQ5_0>(group, n_in, row, out);
+    case QuantType::Q4_K:
+      return unpack_blocks<PackedQ4_K>(group, n_in, row, out);
+    case QuantType::Q6_K:
+      return unpack_blocks<PackedQ6_K>(group, n_in, row, out);
+    default:
+      DW_CHECK(false, "a type without a packed layout");
   }
 }
 

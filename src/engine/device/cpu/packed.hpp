@@ -37,19 +37,20 @@ struct PackedQ5_0 {  // 32 inputs
 
 struct PackedQ4_K {  // 256 inputs: 8 spans of 32
   static constexpr std::uint32_t kInputs = 256;
-  std::uint16_t d[16];         // f16, times scale
-  std::uint16_t dmin[16];      // f16, times min
-  std::uint8_t scale[8][16];   // 0..63
-  std::uint8_t min[8][16];     // 0..63, subtracted
-  std::uint8_t q[8][256];      // 0..15
+  std::uint16_t d[16];        // f16, times scale
+  std::uint16_t dmin[16];     // f16, times min
+  std::uint8_t scale[8][16];  // 0..63
+  std::uint8_t min[8][16];    // 0..63, subtracted
+  std::uint8_t q[8][256];     // 0..15
 };
 
 struct PackedQ6_K {  // 256 inputs: 8 spans of 32, two scales each
   static constexpr std::uint32_t kInputs = 256;
-  std::uint16_t d[16];         // f16
-  std::int8_t scale[16][16];   // per 16 inputs
-  std::uint8_t low[8][256];    // low four bits of value + 32
-  std::uint8_t high[8][128];   // two high bits: byte b of half i, bits 2j..2j+1, belongs to group 4i + j
+  std::uint16_t d[16];        // f16
+  std::int8_t scale[16][16];  // per 16 inputs
+  std::uint8_t low[8][256];   // low four bits of value + 32
+  std::uint8_t
+      high[8][128];  // two high bits: byte b of half i, bits 2j..2j+1, belongs to group 4i + j
 };
 
 /// Float weights: [n_in][16] per row group. The element type is that of the file.
@@ -59,7 +60,8 @@ struct PackedFloat {
   Element w[16];
 };
 
-static_assert(sizeof(PackedQ8_0) == 16 * 34 && sizeof(PackedQ4_1) == 16 * 20 && sizeof(PackedQ5_0) == 16 * 22);
+static_assert(sizeof(PackedQ8_0) == 16 * 34 && sizeof(PackedQ4_1) == 16 * 20 &&
+              sizeof(PackedQ5_0) == 16 * 22);
 static_assert(sizeof(PackedQ4_K) == 16 * 144 + 64 && sizeof(PackedQ6_K) == 16 * 210);
 
 /// Inputs and bytes of one packed block of 16 rows.
@@ -77,10 +79,12 @@ std::size_t packed_group_bytes(QuantType type, std::uint32_t n_in);
 
 /// Packs rows [first_row, first_row + 16) of a row-major GGUF matrix into one row group; rows from n_out on are
 /// padding. `row_bytes` is the stride of the source.
-void pack_row_group(QuantType type, const std::byte* matrix, std::size_t row_bytes, std::uint32_t n_out,
-                    std::uint32_t n_in, std::uint32_t first_row, std::byte* group);
+void pack_row_group(QuantType type, const std::byte* matrix, std::size_t row_bytes,
+                    std::uint32_t n_out, std::uint32_t n_in, std::uint32_t first_row,
+                    std::byte* group);
 
 /// Decodes one row (0..15) of a packed group to f32: what a tied embedding reads. Equals the file's own decoding.
-void unpack_row(QuantType type, const std::byte* group, std::uint32_t n_in, std::uint32_t row, float* out);
+void unpack_row(QuantType type, const std::byte* group, std::uint32_t n_in, std::uint32_t row,
+                float* out);
 
 }  // namespace deepwell::engine

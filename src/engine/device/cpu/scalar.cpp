@@ -25,20 +25,42 @@ struct V {
     return out;
   }
 
-  static F load(const float* p) { return lanes([&](int i) { return p[i]; }); }
+  static F load(const float* p) {
+    return lanes([&](int i) { return p[i]; });
+  }
   static void store(float* p, F a) { std::memcpy(p, a.v, sizeof a.v); }
-  static F set(float x) { return lanes([&](int) { return x; }); }
-  static F add(F a, F b) { return lanes([&](int i) { return a.v[i] + b.v[i]; }); }
-  static F sub(F a, F b) { return lanes([&](int i) { return a.v[i] - b.v[i]; }); }
-  static F mul(F a, F b) { return lanes([&](int i) { return a.v[i] * b.v[i]; }); }
-  static F div(F a, F b) { return lanes([&](int i) { return a.v[i] / b.v[i]; }); }
-  static F fma(F a, F b, F c) { return lanes([&](int i) { return std::fma(a.v[i], b.v[i], c.v[i]); }); }
-  static F fma_negated(F a, F b, F c) { return lanes([&](int i) { return std::fma(-a.v[i], b.v[i], c.v[i]); }); }
+  static F set(float x) {
+    return lanes([&](int) { return x; });
+  }
+  static F add(F a, F b) {
+    return lanes([&](int i) { return a.v[i] + b.v[i]; });
+  }
+  static F sub(F a, F b) {
+    return lanes([&](int i) { return a.v[i] - b.v[i]; });
+  }
+  static F mul(F a, F b) {
+    return lanes([&](int i) { return a.v[i] * b.v[i]; });
+  }
+  static F div(F a, F b) {
+    return lanes([&](int i) { return a.v[i] / b.v[i]; });
+  }
+  static F fma(F a, F b, F c) {
+    return lanes([&](int i) { return std::fma(a.v[i], b.v[i], c.v[i]); });
+  }
+  static F fma_negated(F a, F b, F c) {
+    return lanes([&](int i) { return std::fma(-a.v[i], b.v[i], c.v[i]); });
+  }
   static float fma1(float a, float b, float c) { return std::fma(a, b, c); }
   // MINPS and MAXPS give the second operand if either is NaN.
-  static F min(F a, F b) { return lanes([&](int i) { return a.v[i] < b.v[i] ? a.v[i] : b.v[i]; }); }
-  static F max(F a, F b) { return lanes([&](int i) { return a.v[i] > b.v[i] ? a.v[i] : b.v[i]; }); }
-  static F abs(F a) { return lanes([&](int i) { return std::fabs(a.v[i]); }); }
+  static F min(F a, F b) {
+    return lanes([&](int i) { return a.v[i] < b.v[i] ? a.v[i] : b.v[i]; });
+  }
+  static F max(F a, F b) {
+    return lanes([&](int i) { return a.v[i] > b.v[i] ? a.v[i] : b.v[i]; });
+  }
+  static F abs(F a) {
+    return lanes([&](int i) { return std::fabs(a.v[i]); });
+  }
   static F power_of_two(F shifted) {
     return lanes([&](int i) {
       return std::bit_cast<float>((std::bit_cast<std::uint32_t>(shifted.v[i]) << 23) + 0x3F800000U);
@@ -48,17 +70,27 @@ struct V {
     return lanes([&](int i) { return x.v[i] < limit.v[i] ? 0.0F : a.v[i]; });
   }
 
-  static F load_f16(const std::uint16_t* p) { return lanes([&](int i) { return f16_to_f32(p[i]); }); }
+  static F load_f16(const std::uint16_t* p) {
+    return lanes([&](int i) { return f16_to_f32(p[i]); });
+  }
   static void store_f16(std::uint16_t* p, F a) {
     for (int i = 0; i < 16; ++i) p[i] = f32_to_f16(a.v[i]);
   }
-  static F load_u8(const std::uint8_t* p) { return lanes([&](int i) { return static_cast<float>(p[i]); }); }
-  static F load_i8(const std::int8_t* p) { return lanes([&](int i) { return static_cast<float>(p[i]); }); }
+  static F load_u8(const std::uint8_t* p) {
+    return lanes([&](int i) { return static_cast<float>(p[i]); });
+  }
+  static F load_i8(const std::int8_t* p) {
+    return lanes([&](int i) { return static_cast<float>(p[i]); });
+  }
   static void store_rounded(float* p, F a) { store(p, a); }
   static void store_rounded(Half* p, F a) { store_f16(&p->bits, a); }
   static F load_weights(const float* p) { return load(p); }
-  static F load_weights(const Half* p) { return lanes([&](int i) { return f16_to_f32(p[i].bits); }); }
-  static F load_weights(const Brain* p) { return lanes([&](int i) { return bf16_to_f32(p[i].bits); }); }
+  static F load_weights(const Half* p) {
+    return lanes([&](int i) { return f16_to_f32(p[i].bits); });
+  }
+  static F load_weights(const Brain* p) {
+    return lanes([&](int i) { return bf16_to_f32(p[i].bits); });
+  }
 
   static I set_int(std::int32_t x) {
     I out;
@@ -69,7 +101,9 @@ struct V {
     for (int i = 0; i < 16; ++i) a.v[i] += b.v[i];
     return a;
   }
-  static F to_float(I a) { return lanes([&](int i) { return static_cast<float>(a.v[i]); }); }
+  static F to_float(I a) {
+    return lanes([&](int i) { return static_cast<float>(a.v[i]); });
+  }
   static I to_int(F a) {
     I out;
     for (int i = 0; i < 16; ++i) out.v[i] = static_cast<std::int32_t>(std::nearbyint(a.v[i]));
@@ -114,9 +148,9 @@ struct V {
   static I dot_signed(I acc, B w, const std::int8_t* a4) { return dot_unsigned(acc, w, a4); }
 };
 
+#include "engine/device/cpu/generic/attention.inl"
 #include "engine/device/cpu/generic/gemm.inl"
 #include "engine/device/cpu/generic/rows.inl"
-#include "engine/device/cpu/generic/attention.inl"
 #include "engine/device/cpu/generic/table.inl"
 
 }  // namespace deepwell::engine::scalar

@@ -28,8 +28,12 @@ void attention_block(const Model& model, std::uint32_t l, Device& device) {
   const LayerWeights& w = model.weights.layers[l];
   const HyperParams& hp = model.hyper;
   const Buffers& b = model.buffers;
-  const RopeParams rope{.kind = hp.rope.kind, .d_rope = hp.rope.d_rope, .cos_sin = model.rope_table.data()};
-  const AttentionParams params{.layer = l, .n_heads = hp.n_heads, .n_kv_heads = hp.n_kv_heads, .d_head = hp.d_head,
+  const RopeParams rope{
+      .kind = hp.rope.kind, .d_rope = hp.rope.d_rope, .cos_sin = model.rope_table.data()};
+  const AttentionParams params{.layer = l,
+                               .n_heads = hp.n_heads,
+                               .n_kv_heads = hp.n_kv_heads,
+                               .d_head = hp.d_head,
                                .scale = 1.0F / std::sqrt(static_cast<float>(hp.d_head))};
 
   const Act h = device.norm_act(b.x, w.attn_norm, hp.rms_eps);

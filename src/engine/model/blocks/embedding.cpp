@@ -5,7 +5,8 @@ namespace deepwell::engine {
 
 Status bind_embedding(Binder& binder, const HyperParams& hyper, Weights& weights) {
   const bool is_tied = !binder.has("output.weight");
-  DW_ASSIGN(weights.token_embd, binder.embedding("token_embd.weight", hyper.n_vocab, hyper.d_model, is_tied));
+  DW_ASSIGN(weights.token_embd,
+            binder.embedding("token_embd.weight", hyper.n_vocab, hyper.d_model, is_tied));
   weights.output = weights.token_embd;
   if (!is_tied) {
     DW_ASSIGN(weights.output, binder.matrix("output.weight", hyper.n_vocab, hyper.d_model));

@@ -5,9 +5,11 @@ namespace deepwell::engine {
 
 Status bind_mlp(Binder& binder, const HyperParams& hyper, LayerWeights& layer) {
   DW_ASSIGN(layer.ffn_norm, binder.vector(binder.in_layer("ffn_norm.weight"), hyper.d_model));
-  DW_ASSIGN(layer.w_gate, binder.matrix(binder.in_layer("ffn_gate.weight"), hyper.d_ff, hyper.d_model));
+  DW_ASSIGN(layer.w_gate,
+            binder.matrix(binder.in_layer("ffn_gate.weight"), hyper.d_ff, hyper.d_model));
   DW_ASSIGN(layer.w_up, binder.matrix(binder.in_layer("ffn_up.weight"), hyper.d_ff, hyper.d_model));
-  DW_ASSIGN(layer.w_down, binder.matrix(binder.in_layer("ffn_down.weight"), hyper.d_model, hyper.d_ff));
+  DW_ASSIGN(layer.w_down,
+            binder.matrix(binder.in_layer("ffn_down.weight"), hyper.d_model, hyper.d_ff));
   return {};
 }
 

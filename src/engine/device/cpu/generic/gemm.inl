@@ -6,7 +6,8 @@
 // acc = fma(-(dmin·m), d_a·sum, acc). The order never depends on the tile.
 
 template <int NT>
-inline void store_tile(const V::F (&acc)[NT], float* out, std::size_t out_stride, const Epilogue& epilogue) {
+inline void store_tile(const V::F (&acc)[NT], float* out, std::size_t out_stride,
+                       const Epilogue& epilogue) {
   for (int t = 0; t < NT; ++t) {
     V::F value = acc[t];
     float* row = out + static_cast<std::size_t>(t) * out_stride;
@@ -39,7 +40,8 @@ inline V::I dot32(const V::B (&groups)[8], const Q8Block& a) {
 struct GemmQ8_0 {
   using Block = PackedQ8_0;
   template <int NT>
-  static inline void step(const Block& w, const Q8Block* const (&a)[NT], std::size_t b, V::F (&acc)[NT]) {
+  static inline void step(const Block& w, const Q8Block* const (&a)[NT], std::size_t b,
+                          V::F (&acc)[NT]) {
     V::B groups[8];
     DW_UNROLL for (int g = 0; g < 8; ++g) groups[g] = V::load_signed(w.q + 64 * g);
     const V::F d = V::load_f16(w.d);
@@ -59,7 +61,8 @@ struct GemmQ8_0 {
 struct GemmQ4_1 {
   using Block = PackedQ4_1;
   template <int NT>
-  static inline void step(const Block& w, const Q8Block* const (&a)[NT], std::size_t b, V::F (&acc)[NT]) {
+  static inline void step(const Block& w, const Q8Block* const (&a)[NT], std::size_t b,
+                          V::F (&acc)[NT]) {
     V::B groups[8];
     split_nibbles(w.q, groups);
     const V::F d = V::load_f16(w.d);
@@ -75,7 +78,8 @@ struct GemmQ4_1 {
 struct GemmQ5_0 {
   using Block = PackedQ5_0;
   template <int NT>
-  static inline void step(const Block& w, const Q8Block* const (&a)[NT], std::size_t b, V::F (&acc)[NT]) {
+  static inline void step(const Block& w, const Q8Block* const (&a)[NT], std::size_t b,
+                          V::F (&acc)[NT]) {
     V::B groups[8];
     split_nibbles(w.q, groups);
     const V::B high = V::load_bytes(w.h);
@@ -98,7 +102,8 @@ struct GemmQ5_0 {
 struct GemmQ4_K {
   using Block = PackedQ4_K;
   template <int NT>
-  static inline void step(const Block& w, const Q8Block* const (&a)[NT], std::size_t b, V::F (&acc)[NT]) {
+  static inline void step(const Block& w, const Q8Block* const (&a)[NT], std::size_t b,
+                          V::F (&acc)[NT]) {
     const V::F d = V::load_f16(w.d);
     const V::F dmin = V::load_f16(w.dmin);
     for (std::size_t span = 0; span < 8; ++span) {
@@ -118,7 +123,8 @@ struct GemmQ4_K {
 struct GemmQ6_K {
   using Block = PackedQ6_K;
   template <int NT>
-  static inline void step(const Block& w, const Q8Block* const (&a)[NT], std::size_t b, V::F (&acc)[NT]) {
+  static inline void step(const Block& w, const Q8Block* const (&a)[NT], std::size_t b,
+                          V::F (&acc)[NT]) {
     const V::F d = V::load_f16(w.d);
     for (std::size_t span = 0; span < 8; ++span) {
       V::B groups[8];
@@ -150,9 +156,9 @@ struct GemmQ6_K {
 };
 
 template <class Type, int NT>
-[[gnu::noinline]] void gemm_q8_tile(const std::byte* group, const Q8Block* act, std::size_t act_stride,
-                                    std::uint32_t n_in, float* out, std::size_t out_stride,
-                                    const Epilogue& epilogue) {
+[[gnu::noinline]] void gemm_q8_tile(const std::byte* group, const Q8Block* act,
+                                    std::size_t act_stride, std::uint32_t n_in, float* out,
+                                    std::size_t out_stride, const Epilogue& epilogue) {
   using Block = typename Type::Block;
   const auto* blocks = reinterpret_cast<const Block*>(group);
   const std::size_t n_blocks = n_in / Block::kInputs;
@@ -196,7 +202,8 @@ template <class Element, int NT>
 template <class Tile>
 inline void for_token_tiles(std::uint32_t n_tokens, Tile&& tile) {
   std::uint32_t t = 0;
-  for (; t + V::kTokenTile <= n_tokens; t += V::kTokenTile) tile.template operator()<V::kTokenTile>(t);
+  for (; t + V::kTokenTile <= n_tokens; t += V::kTokenTile)
+    tile.template operator()<V::kTokenTile>(t);
   if constexpr (V::kTokenTile > 4) {
     if (t + 4 <= n_tokens) tile.template operator()<4>(t), t += 4;
   }
@@ -207,10 +214,12 @@ inline void for_token_tiles(std::uint32_t n_tokens, Tile&& tile) {
 }
 
 template <class Type>
-void gemm_q8(const std::byte* group, const Q8Block* act, std::size_t act_stride, std::uint32_t n_tokens,
-             std::uint32_t n_in, float* out, std::size_t out_stride, const Epilogue& epilogue) {
+void gemm_q8(const std::byte* group, const Q8Block* act, std::size_t act_stride,
+             std::uint32_t n_tokens, std::uint32_t n_in, float* out, std::size_t out_stride,
+             const Epilogue& epilogue) {
   for_token_tiles(n_tokens, [&]<int NT>(std::uint32_t t) {
-    gemm_q8_tile<Type, NT>(group, act + t * act_stride, act_stride, n_in, out + t * out_stride, out_stride, epilogue);
+    gemm_q8_tile<Type, NT>(group, act + t * act_stride, act_stride, n_in, out + t * out_stride,
+                           out_stride, epilogue);
   });
 }
 
@@ -218,6 +227,7 @@ template <class Element>
 void gemm_f32(const std::byte* group, const float* x, std::size_t x_stride, std::uint32_t n_tokens,
               std::uint32_t n_in, float* out, std::size_t out_stride, const Epilogue& epilogue) {
   for_token_tiles(n_tokens, [&]<int NT>(std::uint32_t t) {
-    gemm_f32_tile<Element, NT>(group, x + t * x_stride, x_stride, n_in, out + t * out_stride, out_stride, epilogue);
+    gemm_f32_tile<Element, NT>(group, x + t * x_stride, x_stride, n_in, out + t * out_stride,
+                               out_stride, epilogue);
   });
 }

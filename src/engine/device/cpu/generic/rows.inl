@@ -51,7 +51,8 @@ inline void rms_norm(const float* x, const float* gain, std::uint32_t n, float e
   }
   const float scale = 1.0F / std::sqrt(sum_lanes(partial) / static_cast<float>(n) + eps);
   const V::F s = V::set(scale);
-  for (k = 0; k + 16 <= n; k += 16) V::store(y + k, V::mul(V::mul(V::load(x + k), s), V::load(gain + k)));
+  for (k = 0; k + 16 <= n; k += 16)
+    V::store(y + k, V::mul(V::mul(V::load(x + k), s), V::load(gain + k)));
   for (; k < n; ++k) y[k] = x[k] * scale * gain[k];
 }
 
@@ -73,7 +74,9 @@ inline void quantise(const float* x, std::uint32_t n, Q8Block* blocks) {
     const bool is_finite = check == 0.0F;
     const bool is_zero = !(amax >= kSmallestAmax);
     const float inverse = is_zero || !is_finite ? 0.0F : 127.0F / amax;
-    blocks->d = !is_finite ? std::numeric_limits<float>::quiet_NaN() : is_zero ? 0.0F : amax / 127.0F;
+    blocks->d = !is_finite ? std::numeric_limits<float>::quiet_NaN()
+                : is_zero  ? 0.0F
+                           : amax / 127.0F;
     const V::F scale = V::set(inverse);
     const V::F safe_lo = is_finite ? V::mul(lo, scale) : V::set(0.0F);
     const V::F safe_hi = is_finite ? V::mul(hi, scale) : V::set(0.0F);
@@ -117,7 +120,8 @@ inline void rope(float* head, std::uint32_t d_rope, bool is_interleaved, const f
 }
 
 template <class Element>
-void store_kv(const float* k, const float* v, std::uint32_t d_head, std::uint32_t lane, std::byte* block) {
+void store_kv(const float* k, const float* v, std::uint32_t d_head, std::uint32_t lane,
+              std::byte* block) {
   alignas(64) Element rounded[16];
   auto* keys = reinterpret_cast<Element*>(block);
   for (std::uint32_t d = 0; d < d_head; d += 16) {

@@ -1,0 +1,304 @@
+// The engine's heart: schedule, forward, commit; and the mailbox around it.
+#include "engine/runtime/engine.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <exception>
+
+#include "base/concat.hpp"
+#include "engine/model/arch/arch.hpp"
+#include "engine/runtime/describe.hpp"
+#include "engine/sampling/sampler.hpp"
+
+namespace deepwell::engine {
+
+namespace {
+
+std::int64_t steady_ms() {
+  using namespace std::chrono;
+  return duration_cast<milliseconds>(steady_clock::now().time_since_epoch()).count();
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Engine>> Engine::open(EngineOptions options, Log& log) {
+  options.load.n_sequences = std::max(1U, options.n_parallel);
+  DW_ASSIGN(LoadedModel model, LoadedModel::load(options.load));
+  DW_ASSIGN(ModelDescription description,
+            describe_model(options.name, options.load.path, options.content_sha256, model));
+  return std::unique_ptr<Engine>(
+      new Engine(std::move(options), log, std::move(model), std::move(description)));
+}
+
+Engine::Engine(EngineOptions options, Log& log, LoadedModel model, ModelDescription description)
+    : options_(std::move(options)),
+      log_(log),
+      model_(std::move(model)),
+      description_(std::move(description)),
+      scheduler_({.n_parallel = options_.n_parallel,
+                  .n_max_rows = model_.device->n_max_rows(),
+                  .n_mixed_budget_tok = options_.n_mixed_budget_tok,
+                  .n_ctx_tok = model_.n_ctx_tok},
+                 model_.blocks),
+      last_step_ms_(steady_ms()),
+      thread_([this] { thread_main(); }) {}
+
+Engine::~Engine() {
+  {
+    const std::lock_guard lock(mutex_);
+    is_stopping_ = true;
+  }
+  has_mail_.notify_one();
+  thread_.join();
+}
+
+// --- other threads ---------------------------------------------------------------------------------------------------
+
+Status Engine::check(const GenerateRequest& request) const {
+  if (request.prompt.empty()) return invalid_argument("the prompt is empty");
+  const auto is_out = [&](TokenId id) {
+    return id < 0 || static_cast<std::uint32_t>(id) >= description_.n_vocab;
+  };
+  for (const auto* ids : {&request.prompt, &request.generated}) {
+    const auto it = std::find_if(ids->begin(), ids->end(), is_out);
+    if (it != ids->end()) {
+      return invalid_argument(
+          concat("token id ", *it, " is outside the vocabulary of ", description_.n_vocab));
+    }
+  }
+  const std::size_t n_tok = request.prompt.size() + request.generated.size();
+  const std::size_t n_needed = n_tok + (request.max_tokens > 0 ? 1 : 0);
+  if (n_needed > model_.n_ctx_tok) {
+    return Error{Code::kOutOfRange,
+                 concat("the prompt has ", n_tok, " tokens, but the context holds ",
+                        model_.n_ctx_tok, " including the answer; shorten it or raise --ctx-size")};
+  }
+  return validate(request.sampling, description_.n_vocab);
+}
+
+Result<GenerationId> Engine::submit(GenerateRequest request, std::shared_ptr<GenerationSink> sink) {
+  DW_TRY(check(request));
+  auto sequence = std::make_unique<Sequence>();
+  sequence->n_prompt = static_cast<std::uint32_t>(request.prompt.size());
+  sequence->tokens = std::move(request.prompt);
+  sequence->tokens.insert(sequence->tokens.end(), request.generated.begin(),
+                          request.generated.end());
+  sequence->request = std::move(request);
+  sequence->sink = std::move(sink);
+  GenerationId id = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    if (live_.size() >= options_.n_parallel + options_.n_max_waiting) {
+      return Error{Code::kResourceExhausted,
+                   concat("the queue is full: ", options_.n_parallel, " answers running and ",
+                          options_.n_max_waiting, " waiting; try again later")};
+    }
+    id = ++last_id_;
+    sequence->id = id;
+    live_.insert(id);
+    mailbox_.emplace_back(std::move(sequence));
+  }
+  has_mail_.notify_one();
+  return id;
+}
+
+Status Engine::post_to_live(GenerationId id, CommandMessage message) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!live_.contains(id)) return not_found(concat("generation ", id, " has ended or never was"));
+    mailbox_.push_back(std::move(message));
+  }
+  has_mail_.notify_one();
+  return {};
+}
+
+void Engine::cancel(GenerationId id) { static_cast<void>(post_to_live(id, Cancel{id})); }
+
+Status Engine::force(GenerationId id, std::vector<TokenId> ids) {
+  for (const TokenId token : ids) {
+    if (token < 0 || static_cast<std::uint32_t>(token) >= description_.n_vocab) {
+      return invalid_argument(
+          concat("token id ", token, " is outside the vocabulary of ", description_.n_vocab));
+    }
+  }
+  return post_to_live(id, Force{id, std::move(ids)});
+}
+
+Status Engine::attach(GenerationId id, std::uint32_t from, std::shared_ptr<GenerationSink> sink) {
+  return post_to_live(id, Attach{id, from, std::move(sink)});
+}
+
+GeneratorStatus Engine::status() const {
+  return {.n_running = n_running_.load(),
+          .n_waiting = n_waiting_.load(),
+          .n_kv_blocks_used = n_blocks_used_.load(),
+          .n_kv_blocks = model_.blocks.n_blocks(),
+          .n_steps = n_steps_.load(),
+          .n_prompt_tok = n_prompt_tok_.load(),
+          .n_generated_tok = n_generated_tok_.load(),
+          .n_layers_done = model_.device->n_layers_done(),
+          .last_step_age_ms = steady_ms() - last_step_ms_.load()};
+}
+
+// --- the engine's thread ---------------------------------------------------------------------------------------------
+
+void Engine::thread_main() {
+  while (take_commands(scheduler_.n_running() + scheduler_.n_waiting() == 0)) {
+    try {
+      if (scheduler_.schedule(batch_, pieces_)) {
+        model_.forward(batch_);
+        commit();
+      }
+    } catch (const std::exception& e) {
+      log_.error("engine step failed: ", e.what());
+      fail_all(internal_error(concat("the engine failed: ", e.what(), "; try again")));
+    }
+    publish();
+  }
+  fail_all(unavailable("the engine is shutting down"));
+  publish();
+}
+
+/// Waits for mail if there is nothing else to do. False once the engine stops.
+bool Engine::take_commands(bool may_wait) {
+  std::vector<CommandMessage> commands;
+  bool goes_on = true;
+  {
+    std::unique_lock lock(mutex_);
+    if (may_wait) has_mail_.wait(lock, [this] { return is_stopping_ || !mailbox_.empty(); });
+    goes_on = !is_stopping_;
+    commands.swap(mailbox_);  // when stopping too: whoever was queued must hear of it
+  }
+  if (may_wait) last_step_ms_.store(steady_ms());  // nobody waited for a step until now
+  for (CommandMessage& command : commands) {
+    std::visit([this](auto& message) { handle(std::move(message)); }, command);
+  }
+  publish();
+  return goes_on;
+}
+
+void Engine::handle(Submit sequence) {
+  for (const TokenId token : sequence->generated()) sequence->generated_counts.add(token);
+  scheduler_.add(std::move(sequence));
+}
+
+void Engine::handle(Cancel cancel) {
+  if (scheduler_.remove(cancel.id) != nullptr) forget(cancel.id);
+}
+
+void Engine::handle(Force force) {
+  Sequence* sequence = scheduler_.find(force.id);
+  if (sequence == nullptr || force.ids.empty()) return;
+  const std::size_t room =
+      std::min<std::size_t>(model_.n_ctx_tok - sequence->n_tokens(),
+                            sequence->request.max_tokens - sequence->n_generated());
+  if (force.ids.size() >= room) {
+    finish(*sequence, FinishReason::kNone,
+           Error{Code::kOutOfRange,
+                 concat(force.ids.size(), " forced tokens leave no room for an answer")},
+           {});
+    return;
+  }
+  const std::uint32_t position = sequence->n_generated();
+  append(*sequence, force.ids);
+  sequence->sink->on_event({.position = position, .ids = std::move(force.ids)});
+}
+
+void Engine::handle(Attach attach) {
+  Sequence* sequence = scheduler_.find(attach.id);
+  if (sequence == nullptr) return;
+  sequence->sink = std::move(attach.sink);
+  const auto generated = sequence->generated();
+  const std::size_t from = std::min<std::size_t>(attach.from, generated.size());
+  sequence->sink->on_event(
+      {.position = static_cast<std::uint32_t>(from),
+       .ids = {generated.begin() + static_cast<std::ptrdiff_t>(from), generated.end()},
+       .n_prompt_tok_done = std::min(sequence->n_computed, sequence->n_prompt)});
+}
+
+void Engine::commit() {
+  n_steps_.fetch_add(1, std::memory_order_relaxed);
+  last_step_ms_.store(steady_ms());
+  // Finishing a sequence invalidates nothing here: a piece is visited once, and its sequence lives until then.
+  for (const StepPiece& piece : pieces_) {
+    Sequence& sequence = *piece.sequence;
+    const std::uint32_t n_prompt_left =
+        sequence.n_prompt - std::min(sequence.n_prompt, sequence.n_computed);
+    n_prompt_tok_.fetch_add(std::min(piece.n_tok, n_prompt_left), std::memory_order_relaxed);
+    sequence.n_computed += piece.n_tok;
+    if (piece.has_output) {
+      commit_token(sequence, piece.output_row);
+    } else if (sequence.n_pending() == 0) {  // max_tokens = 0: the prompt was all
+      finish(sequence, FinishReason::kLength, std::nullopt, {});
+    } else {
+      sequence.sink->on_event(
+          {.position = sequence.n_generated(), .n_prompt_tok_done = sequence.n_computed});
+    }
+  }
+}
+
+/// Chooses the token that follows a sequence's newest one.
+void Engine::commit_token(Sequence& sequence, std::uint32_t output_row) {
+  const GenerateRequest& request = sequence.request;
+  const Result<TokenId> token = sample_token({.logits = model_.logits(output_row),
+                                              .params = request.sampling,
+                                              .generated = sequence.generated_counts,
+                                              .position = sequence.n_tokens()},
+                                             sampler_scratch_);
+  if (!token) {
+    finish(sequence, FinishReason::kNone, token.error(), {});
+    return;
+  }
+  if (description_.tokenizer->is_end(*token) && !request.ignore_end) {
+    finish(sequence, FinishReason::kStop, std::nullopt, {});
+    return;
+  }
+  const std::uint32_t position = sequence.n_generated();
+  append(sequence, {&*token, 1});
+  n_generated_tok_.fetch_add(1, std::memory_order_relaxed);
+  if (sequence.n_generated() >= request.max_tokens || sequence.n_tokens() >= model_.n_ctx_tok) {
+    finish(sequence, FinishReason::kLength, std::nullopt, {*token});
+    return;
+  }
+  sequence.sink->on_event(
+      {.position = position, .ids = {*token}, .n_prompt_tok_done = sequence.n_prompt});
+}
+
+void Engine::append(Sequence& sequence, std::span<const TokenId> ids) {
+  sequence.tokens.insert(sequence.tokens.end(), ids.begin(), ids.end());
+  for (const TokenId id : ids) sequence.generated_counts.add(id);
+}
+
+/// The last event; frees everything. `last_ids` are already part of the sequence.
+void Engine::finish(Sequence& sequence, FinishReason reason, std::optional<Error> error,
+                    std::vector<TokenId> last_ids) {
+  GenerationEvent event{
+      .position = sequence.n_generated() - static_cast<std::uint32_t>(last_ids.size()),
+      .ids = std::move(last_ids),
+      .finish = reason,
+      .error = std::move(error),
+      .n_prompt_tok_done = std::min(sequence.n_computed, sequence.n_prompt)};
+  const std::unique_ptr<Sequence> removed = scheduler_.remove(sequence.id);
+  forget(removed->id);
+  removed->sink->on_event(std::move(event));
+}
+
+void Engine::forget(GenerationId id) {
+  const std::lock_guard lock(mutex_);
+  live_.erase(id);
+}
+
+void Engine::fail_all(const Error& error) {
+  while (!scheduler_.running().empty())
+    finish(*scheduler_.running().front(), FinishReason::kNone, error, {});
+  while (!scheduler_.waiting().empty())
+    finish(*scheduler_.waiting().front(), FinishReason::kNone, error, {});
+}
+
+void Engine::publish() {
+  n_running_.store(scheduler_.n_running());
+  n_waiting_.store(scheduler_.n_waiting());
+  n_blocks_used_.store(scheduler_.n_blocks_used());
+}
+
+}  // namespace deepwell::engine

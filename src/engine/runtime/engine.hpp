@@ -1,0 +1,113 @@
+// Engine: a Generator that runs the model in this process, on one thread of its own.
+//
+//   DW_ASSIGN(auto engine, Engine::open({.load = {.path = "model.gguf"}, .name = "my-model"}, log));
+//   DW_ASSIGN(auto id, engine->submit({.prompt = ids, .max_tokens = 64}, sink));
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <unordered_set>
+#include <variant>
+#include <vector>
+
+#include "base/log.hpp"
+#include "engine/runtime/generator.hpp"
+#include "engine/runtime/loaded_model.hpp"
+#include "engine/runtime/scheduler.hpp"
+#include "engine/sampling/sampler.hpp"
+
+namespace deepwell::engine {
+
+struct EngineOptions {
+  LoadOptions load;
+  std::string name;  // what users call the model
+  std::string
+      content_sha256;  // of the model file, for the fingerprint; empty: the file is hashed here
+  std::uint32_t n_parallel = 16;           // sequences running at once
+  std::uint32_t n_max_waiting = 256;       // queued beyond them; more are refused
+  std::uint32_t n_mixed_budget_tok = 128;  // see SchedulerOptions
+};
+
+/// The engine's thread alone owns sequences and blocks; other threads leave commands in a mailbox and read counters.
+class Engine final : public Generator {
+ public:
+  /// Loads the model and starts the thread. Errors: those of LoadedModel::load, read_vocabulary, Tokenizer::create.
+  static Result<std::unique_ptr<Engine>> open(EngineOptions options, Log& log);
+  /// Running generations get an error event.
+  ~Engine() override;
+
+  const ModelDescription& describe() const override { return description_; }
+  Result<GenerationId> submit(GenerateRequest request,
+                              std::shared_ptr<GenerationSink> sink) override;
+  void cancel(GenerationId id) override;
+  Status force(GenerationId id, std::vector<TokenId> ids) override;
+  Status attach(GenerationId id, std::uint32_t from, std::shared_ptr<GenerationSink> sink) override;
+  GeneratorStatus status() const override;
+
+  Isa isa() const { return model_.isa; }
+  std::uint32_t n_threads() const { return model_.n_threads; }
+
+ private:
+  struct Cancel {
+    GenerationId id;
+  };
+  struct Force {
+    GenerationId id;
+    std::vector<TokenId> ids;
+  };
+  struct Attach {
+    GenerationId id;
+    std::uint32_t from;
+    std::shared_ptr<GenerationSink> sink;
+  };
+  using Submit = std::unique_ptr<Sequence>;
+  using CommandMessage = std::variant<Submit, Cancel, Force, Attach>;
+
+  Engine(EngineOptions options, Log& log, LoadedModel model, ModelDescription description);
+
+  Status check(const GenerateRequest& request) const;
+  Status post_to_live(GenerationId id, CommandMessage message);
+
+  // The engine's thread.
+  void thread_main();
+  bool take_commands(bool may_wait);
+  void handle(Submit sequence);
+  void handle(Cancel cancel);
+  void handle(Force force);
+  void handle(Attach attach);
+  void commit();
+  void commit_token(Sequence& sequence, std::uint32_t output_row);
+  void append(Sequence& sequence, std::span<const TokenId> ids);
+  void finish(Sequence& sequence, FinishReason reason, std::optional<Error> error,
+              std::vector<TokenId> last_ids);
+  void forget(GenerationId id);
+  void fail_all(const Error& error);
+  void publish();
+
+  EngineOptions options_;
+  Log& log_;
+  LoadedModel model_;
+  ModelDescription description_;
+  Scheduler scheduler_;
+  StepBatch batch_;
+  std::vector<StepPiece> pieces_;
+  SamplerScratch sampler_scratch_;
+
+  std::mutex mutex_;
+  std::condition_variable has_mail_;
+  std::vector<CommandMessage> mailbox_;    // guarded by mutex_
+  std::unordered_set<GenerationId> live_;  // guarded by mutex_
+  GenerationId last_id_ = 0;               // guarded by mutex_
+  bool is_stopping_ = false;               // guarded by mutex_
+
+  std::atomic<std::uint32_t> n_running_{0}, n_waiting_{0}, n_blocks_used_{0};
+  std::atomic<std::uint64_t> n_steps_{0}, n_prompt_tok_{0}, n_generated_tok_{0};
+  std::atomic<std::int64_t> last_step_ms_{0};  // on the steady clock
+  std::thread thread_;                         // last: it uses everything above
+};
+
+}  // namespace deepwell::engine
