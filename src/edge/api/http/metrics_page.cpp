@@ -1,0 +1,25 @@
+// GET /metrics: the text exposition that Prometheus scrapes. With a key where keys are set: it
+// names tenants.
+#include "edge/api/http/api.hpp"
+
+namespace deepwell::edge {
+
+namespace {
+
+Task<void> handle(Api& api, net::Request&, net::ResponseWriter& writer) {
+  std::string text = api.metrics.render(api.generator.status());
+  net::Response response =
+      net::make_response(200, "text/plain; version=0.0.4; charset=utf-8", std::move(text));
+  co_await send(writer, std::move(response));
+}
+
+}  // namespace
+
+extern const Endpoint kEndpoint_metrics;
+const Endpoint kEndpoint_metrics = {.name = "metrics",
+                                    .method = "GET",
+                                    .path = "/metrics",
+                                    .scope = service::Scope::kMetrics,
+                                    .handle = handle};
+
+}  // namespace deepwell::edge

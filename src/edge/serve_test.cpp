@@ -1,0 +1,561 @@
+// Tests of the whole server over real sockets: answers, refusals, streams, leaving clients,
+// overload, drain.
+#include "edge/serve.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "base/concat.hpp"
+#include "edge/api/http/api.hpp"
+#include "edge/testing/served_synthetic.hpp"
+#include "service/dialogue/testing/byte_tokenizer.hpp"
+
+namespace deepwell::edge::testing {
+namespace {
+
+using namespace std::chrono_literals;
+using nlohmann::json;
+using service::testing::SyntheticOptions;
+
+SyntheticOptions saying(std::string text, std::chrono::microseconds pace = 0us) {
+  SyntheticOptions options;
+  options.script = [text](const engine::GenerateRequest&) { return text; };
+  options.pace = pace;
+  return options;
+}
+
+SyntheticOptions thinking(std::string text) {
+  SyntheticOptions options = saying(std::move(text));
+  options.chat_template = service::testing::byte_chat_template(true);
+  return options;
+}
+
+ServeOptions with_key() {
+  ServeOptions options;
+  options.keys.api_key = "sk-right";
+  return options;
+}
+
+// What a stream said, put together; and its shape checked on the way.
+struct Streamed {
+  std::string reasoning;
+  std::string content;
+  std::string finish;
+  json usage;
+  bool is_done = false;
+  std::optional<json> error;
+};
+
+Streamed read_stream(const Reply& reply) {
+  Streamed out;
+  bool is_first = true;
+  for (const SseEvent& event : parse_events(reply.body)) {
+    EXPECT_FALSE(out.is_done) << "an event after [DONE]";
+    if (event.event == "error") {
+      out.error = json::parse(event.data)["error"];
+      continue;
+    }
+    if (event.data == "[DONE]") {
+      out.is_done = true;
+      continue;
+    }
+    const json chunk = json::parse(event.data);
+    EXPECT_EQ(chunk["object"], "chat.completion.chunk");
+    if (chunk.contains("usage") && !chunk["usage"].is_null()) out.usage = chunk["usage"];
+    if (chunk["choices"].empty()) continue;
+    const json& choice = chunk["choices"][0];
+    if (is_first) {
+      EXPECT_EQ(choice["delta"]["role"], "assistant");
+    }
+    is_first = false;
+    if (choice["delta"].contains("reasoning_content")) {
+      EXPECT_EQ(out.content, "") << "a thought after the answer began";
+      out.reasoning += choice["delta"]["reasoning_content"];
+    }
+    if (choice["delta"].contains("content")) out.content += choice["delta"]["content"];
+    if (!choice["finish_reason"].is_null()) out.finish = choice["finish_reason"];
+  }
+  return out;
+}
+
+template <class Condition>
+bool eventually(Condition condition, std::chrono::milliseconds limit = 5000ms) {
+  const auto deadline = std::chrono::steady_clock::now() + limit;
+  while (!condition()) {
+    if (std::chrono::steady_clock::now() > deadline) return false;
+    std::this_thread::sleep_for(2ms);
+  }
+  return true;
+}
+
+TEST(Serve, AnswersAsOneDocument) {
+  const ServedSynthetic server(saying("Hello 世界"));
+  const Reply reply = server.chat(R"(,"seed":7)");
+  ASSERT_EQ(reply.status, 200) << reply.body;
+  EXPECT_EQ(reply.headers.at("content-type"), "application/json");
+  const json body = json::parse(reply.body);
+  EXPECT_EQ(body["object"], "chat.completion");
+  EXPECT_EQ(body["model"], "synthetic");
+  EXPECT_EQ(body["system_fingerprint"], "synthetic-1");
+  EXPECT_EQ(body["seed"], 7);
+  EXPECT_EQ(body["choices"][0]["message"]["role"], "assistant");
+  EXPECT_EQ(body["choices"][0]["message"]["content"], "Hello 世界");
+  EXPECT_FALSE(body["choices"][0]["message"].contains("reasoning_content"));
+  EXPECT_EQ(body["choices"][0]["finish_reason"], "stop");
+  EXPECT_EQ(body["usage"]["completion_tokens"], 12);
+  EXPECT_EQ(body["usage"]["total_tokens"], body["usage"]["prompt_tokens"].get<int>() + 12);
+}
+
+TEST(Serve, StreamsTheSameAnswer) {
+  const ServedSynthetic server(saying("Hello 世界"));
+  const Reply reply = server.chat(R"(,"stream":true,"stream_options":{"include_usage":true})");
+  ASSERT_EQ(reply.status, 200);
+  EXPECT_TRUE(reply.is_whole);
+  EXPECT_TRUE(reply.headers.at("content-type").starts_with("text/event-stream"));
+  EXPECT_EQ(reply.headers.at("x-accel-buffering"), "no");
+  EXPECT_TRUE(reply.headers.at("cache-control").starts_with("no-"));
+  const Streamed streamed = read_stream(reply);
+  EXPECT_EQ(streamed.content, "Hello 世界");
+  EXPECT_EQ(streamed.finish, "stop");
+  EXPECT_EQ(streamed.usage["completion_tokens"], 12);
+  EXPECT_TRUE(streamed.is_done);
+}
+
+TEST(Serve, SendsNoUsageChunkUnlessAsked) {
+  const ServedSynthetic server(saying("x"));
+  const Streamed streamed = read_stream(server.chat(R"(,"stream":true)"));
+  EXPECT_TRUE(streamed.usage.is_null());
+  EXPECT_TRUE(streamed.is_done);
+}
+
+TEST(Serve, SplitsThoughtFromAnswer) {
+  const ServedSynthetic server(thinking("hm, 想</think>\n\n42"));
+  const json body = json::parse(server.chat().body);
+  EXPECT_EQ(body["choices"][0]["message"]["reasoning_content"], "hm, 想");
+  EXPECT_EQ(body["choices"][0]["message"]["content"], "42");
+  EXPECT_GT(body["usage"]["completion_tokens_details"]["reasoning_tokens"], 6);
+  const Streamed streamed = read_stream(server.chat(R"(,"stream":true)"));
+  EXPECT_EQ(streamed.reasoning, "hm, 想");
+  EXPECT_EQ(streamed.content, "42");
+}
+
+TEST(Serve, SaysLengthWhenTheLimitEndsTheAnswer) {
+  const ServedSynthetic server;
+  const json body = json::parse(server.chat(R"(,"max_tokens":5)").body);
+  EXPECT_EQ(body["choices"][0]["finish_reason"], "length");
+  EXPECT_EQ(body["choices"][0]["message"]["content"].get<std::string>().size(), 5U);
+}
+
+TEST(Serve, GivesSeveralChoicesWithSeedsOfTheirOwn) {
+  const ServedSynthetic server;
+  const json body = json::parse(server.chat(R"(,"max_tokens":8,"n":3,"seed":5)").body);
+  ASSERT_EQ(body["choices"].size(), 3U);
+  std::set<std::string> contents;
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(body["choices"][i]["index"], i);
+    contents.insert(body["choices"][i]["message"]["content"]);
+  }
+  EXPECT_EQ(contents.size(), 3U);
+  const json second = json::parse(server.chat(R"(,"max_tokens":8,"seed":6)").body);
+  EXPECT_EQ(second["choices"][0]["message"]["content"], body["choices"][1]["message"]["content"]);
+}
+
+TEST(Serve, RepeatsAnAnswerBySeedAndDrawsOneOtherwise) {
+  const ServedSynthetic server;
+  const json drawn = json::parse(server.chat(R"(,"max_tokens":16)").body);
+  const json again =
+      json::parse(server.chat(concat(R"(,"max_tokens":16,"seed":)", drawn["seed"].dump())).body);
+  EXPECT_EQ(drawn["choices"][0]["message"]["content"], again["choices"][0]["message"]["content"]);
+  const json other = json::parse(server.chat(R"(,"max_tokens":16)").body);
+  EXPECT_NE(drawn["seed"], other["seed"]);
+}
+
+TEST(Serve, RefusesWithStatusAndReason) {
+  ServeOptions options;
+  options.max_body_bytes = 2000;
+  const ServedSynthetic server(saying("x"), options);
+  const std::string path = "/v1/chat/completions";
+  const struct {
+    std::string request;
+    int status;
+    const char* code;
+  } cases[] = {
+      {post_request(path, "{"), 400, "invalid_json"},
+      {post_request(path, "{\"messages\":[]}"), 400, "invalid_argument"},
+      {post_request(path, chat_body(R"(,"tools":[1])")), 400, "unsupported_parameter"},
+      {post_request(path, chat_body(R"(,"logit_bias":{"9999":1})")), 400, "invalid_argument"},
+      {post_request(path, R"({"model":"gpt-9","messages":[{"role":"user","content":"hi"}]})"), 404,
+       "model_not_found"},
+      {post_request(path, std::string(3000, ' ')), 413, "request_too_large"},
+      {get_request("/nowhere"), 404, "unknown_url"},
+      {get_request(path), 405, "method_not_allowed"},
+      {get_request("/v1/models/gpt-9"), 404, "model_not_found"},
+      {concat("POST ", path, " HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}"), 415,
+       "unsupported_media_type"},
+      {concat("POST ", path,
+              " HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\nContent-Length: "
+              "2\r\n\r\n{}"),
+       415, "unsupported_media_type"},
+      {"GET /v1/models HTTP/1.1\r\nHost: evil.example\r\n\r\n", 403, "host_not_allowed"},
+      {get_request("/v1/models", "Origin: https://evil.example\r\n"), 403, "origin_not_allowed"},
+  };
+  for (const auto& expected : cases) {
+    const Reply reply = server.send(expected.request);
+    EXPECT_EQ(reply.status, expected.status) << expected.request;
+    const json error = json::parse(reply.body)["error"];
+    EXPECT_EQ(error["code"], expected.code) << reply.body;
+    EXPECT_FALSE(error["message"].get<std::string>().empty());
+    EXPECT_TRUE(reply.headers.contains("x-request-id")) << reply.body;
+  }
+}
+
+TEST(Serve, NamesBothNumbersWhenThePromptIsTooLong) {
+  SyntheticOptions synthetic = saying("x");
+  synthetic.n_ctx_tok = 64;
+  const ServedSynthetic server(std::move(synthetic));
+  const std::string body =
+      concat(R"({"messages":[{"role":"user","content":")", std::string(200, 'a'), R"("}]})");
+  const Reply reply = server.send(post_request("/v1/chat/completions", body));
+  EXPECT_EQ(reply.status, 400);
+  const json error = json::parse(reply.body)["error"];
+  EXPECT_EQ(error["code"], "context_length_exceeded");
+  EXPECT_EQ(error["param"], "messages");
+  const std::string message = error["message"];
+  EXPECT_NE(message.find("203"), std::string::npos) << message;
+  EXPECT_NE(message.find("64"), std::string::npos) << message;
+}
+
+TEST(Serve, SpeaksChineseToThoseWhoPreferIt) {
+  const ServedSynthetic server(saying("x"));
+  const Reply reply = server.send(
+      post_request("/v1/chat/completions", "{", "Accept-Language: zh-CN,zh;q=0.9,en;q=0.8\r\n"));
+  EXPECT_NE(json::parse(reply.body)["error"]["message"].get<std::string>().find("不是有效的 JSON"),
+            std::string::npos);
+}
+
+TEST(Serve, AsksForAKeyWhereOneIsSet) {
+  const ServedSynthetic server(saying("x"), with_key());
+  const Reply none = server.chat();
+  EXPECT_EQ(none.status, 401);
+  EXPECT_EQ(none.headers.at("www-authenticate"), "Bearer");
+  EXPECT_EQ(json::parse(none.body)["error"]["code"], "invalid_api_key");
+  const auto post_with = [&](const char* header) {
+    return server.send(post_request("/v1/chat/completions", chat_body(), header)).status;
+  };
+  EXPECT_EQ(post_with("Authorization: Bearer sk-wrong\r\n"), 401);
+  EXPECT_EQ(post_with("Authorization: Basic sk-right\r\n"), 401);
+  EXPECT_EQ(post_with("Authorization: bearer sk-right\r\n"), 200);
+  EXPECT_EQ(post_with("X-Api-Key: sk-right\r\n"), 200);
+}
+
+// The contract of every endpoint: those with a scope are shut without a key, the others are open;
+// names are unique.
+TEST(EndpointContract, IsShutWithoutAKeyUnlessPublic) {
+  const ServedSynthetic server(saying("x"), with_key());
+  std::set<std::string_view> names;
+  for (const Endpoint* endpoint : endpoints()) {
+    EXPECT_TRUE(names.insert(endpoint->name).second) << endpoint->name;
+    std::string path(endpoint->path);
+    if (const auto brace = path.find('{'); brace != std::string::npos)
+      path = path.substr(0, brace) + "synthetic";
+    const bool is_post = endpoint->method == "POST";
+    const std::string request = is_post ? post_request(path, chat_body()) : get_request(path);
+    const std::string with_key = is_post
+                                     ? post_request(path, chat_body(), "X-Api-Key: sk-right\r\n")
+                                     : get_request(path, "X-Api-Key: sk-right\r\n");
+    EXPECT_EQ(server.send(request).status, endpoint->scope ? 401 : 200) << path;
+    EXPECT_EQ(server.send(with_key).status, 200) << path;
+  }
+}
+
+TEST(Serve, ListsModelsByEveryNameThatItAccepts) {
+  ServeOptions options;
+  options.model_names = {"gpt-4o-mini", "org/model"};
+  const ServedSynthetic server(saying("x"), options);
+  const json list = json::parse(server.send(get_request("/v1/models")).body);
+  ASSERT_EQ(list["data"].size(), 3U);
+  EXPECT_EQ(list["data"][0]["id"], "gpt-4o-mini");
+  EXPECT_EQ(server.send(get_request("/v1/models/org/model")).status, 200);
+  const Reply reply = server.send(
+      post_request("/v1/chat/completions",
+                   R"({"model":"gpt-4o-mini","messages":[{"role":"user","content":"hi"}]})"));
+  EXPECT_EQ(json::parse(reply.body)["model"], "gpt-4o-mini");
+}
+
+TEST(Serve, KeepsAUsableRequestIdAndReplacesAnOddOne) {
+  const ServedSynthetic server(saying("x"));
+  EXPECT_EQ(
+      server.send(get_request("/livez", "X-Request-Id: abc-1\r\n")).headers.at("x-request-id"),
+      "abc-1");
+  EXPECT_NE(server.send(get_request("/livez", "X-Request-Id: a b<script>\r\n"))
+                .headers.at("x-request-id"),
+            "a b<script>");
+}
+
+TEST(Serve, AnswersPreflightsOfAllowedOriginsOnly) {
+  ServeOptions options = with_key();
+  options.allowed_origins = {"https://chat.example"};
+  const ServedSynthetic server(saying("x"), options);
+  const auto preflight = [&](const char* origin) {
+    return server.send(
+        concat("OPTIONS /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nOrigin: ", origin,
+               "\r\nAccess-Control-Request-Method: POST\r\n\r\n"));
+  };
+  const Reply allowed = preflight("https://chat.example");
+  EXPECT_EQ(allowed.status, 204);
+  EXPECT_EQ(allowed.headers.at("access-control-allow-origin"), "https://chat.example");
+  const Reply denied = preflight("https://evil.example");
+  EXPECT_EQ(denied.status, 403);
+  EXPECT_FALSE(denied.headers.contains("access-control-allow-origin"));
+}
+
+TEST(Serve, CountsTokensByKeyNameInMetrics) {
+  const ServedSynthetic server(saying("12345"), with_key());
+  server.send(post_request("/v1/chat/completions", chat_body(), "X-Api-Key: sk-right\r\n"));
+  const auto page = [&] {
+    return server.send(get_request("/metrics", "X-Api-Key: sk-right\r\n")).body;
+  };
+  EXPECT_TRUE(eventually([&] {
+    return page().find(
+               R"(deepwell:generation_tokens_total{key="default",model_name="synthetic"} 5)") !=
+           std::string::npos;
+  })) << page();
+  EXPECT_NE(page().find(R"(deepwell:time_to_first_token_seconds_count{model_name="synthetic"} 1)"),
+            std::string::npos);
+  EXPECT_NE(page().find(R"(deepwell:inter_token_latency_seconds_count{model_name="synthetic"} 4)"),
+            std::string::npos);
+}
+
+TEST(Serve, CancelsTheGenerationOfAClientThatLeaves) {
+  SyntheticOptions synthetic;
+  synthetic.pace = 2ms;
+  ServedSynthetic server(std::move(synthetic));
+  for (const bool is_stream : {true, false}) {
+    const auto n_before = server.generator().n_cancelled();
+    RawClient client(server.port());
+    client.send(post_request("/v1/chat/completions",
+                             chat_body(concat(R"(,"max_tokens":4000,"stream":)", is_stream))));
+    ASSERT_TRUE(eventually([&] { return server.generator().status().n_running == 1; }));
+    client.close(true);
+    EXPECT_TRUE(eventually([&] { return server.generator().n_cancelled() == n_before + 1; }));
+    EXPECT_TRUE(eventually([&] { return server.generator().status().n_running == 0; }));
+  }
+  EXPECT_EQ(server.chat(R"(,"max_tokens":2)").status, 200);
+}
+
+TEST(Serve, EndsABrokenStreamWithAnErrorEventAndNoCleanClose) {
+  SyntheticOptions synthetic = saying("abcdefgh");
+  synthetic.fail_at = 4;
+  const ServedSynthetic server(std::move(synthetic));
+  const Reply reply = server.chat(R"(,"stream":true)");
+  EXPECT_EQ(reply.status, 200);
+  EXPECT_FALSE(reply.is_whole);
+  const Streamed streamed = read_stream(reply);
+  EXPECT_EQ(streamed.content, "abcd");
+  ASSERT_TRUE(streamed.error);
+  EXPECT_EQ((*streamed.error)["type"], "server_error");
+  EXPECT_FALSE(streamed.is_done);
+  EXPECT_EQ(streamed.finish, "");
+  EXPECT_EQ(server.chat().status, 500);  // not streamed: no half answer at all
+}
+
+TEST(Serve, GivesAFailureBeforeTheFirstTokenItsOwnStatus) {
+  SyntheticOptions synthetic = saying("abc");
+  synthetic.fail_at = 0;
+  const ServedSynthetic server(std::move(synthetic));
+  EXPECT_EQ(server.chat(R"(,"stream":true)").status, 500);
+}
+
+TEST(Serve, RefusesWithRetryAfterWhenTheQueueIsFull) {
+  SyntheticOptions synthetic;
+  synthetic.n_slots = 1;
+  synthetic.n_queue = 1;
+  synthetic.pace = 5ms;
+  ServedSynthetic server(std::move(synthetic));
+  RawClient first(server.port());
+  RawClient second(server.port());
+  first.send(post_request("/v1/chat/completions", chat_body(R"(,"max_tokens":4000)")));
+  second.send(post_request("/v1/chat/completions", chat_body(R"(,"max_tokens":4000)")));
+  ASSERT_TRUE(eventually([&] { return server.generator().status().n_waiting == 1; }));
+  const Reply reply = server.chat();
+  EXPECT_EQ(reply.status, 429);
+  EXPECT_TRUE(reply.headers.contains("retry-after"));
+  EXPECT_EQ(json::parse(reply.body)["error"]["type"], "rate_limit_error");
+}
+
+TEST(Serve, EndsAnAnswerThatTakesTooLong) {
+  SyntheticOptions synthetic;
+  synthetic.pace = 10ms;
+  ServeOptions options;
+  options.request_timeout = 1s;
+  ServedSynthetic server(std::move(synthetic), options);
+  EXPECT_EQ(server.chat(R"(,"max_tokens":4000)").status, 504);
+  const Streamed streamed = read_stream(server.chat(R"(,"max_tokens":4000,"stream":true)"));
+  ASSERT_TRUE(streamed.error);
+  EXPECT_EQ((*streamed.error)["code"], "deadline_exceeded");
+  EXPECT_FALSE(streamed.is_done);
+  EXPECT_TRUE(eventually([&] { return server.generator().status().n_running == 0; }));
+}
+
+TEST(Serve, PingsAStreamWhileNothingComes) {
+  ServeOptions options;
+  options.ping_interval = 20ms;
+  ServedSynthetic server(saying("late"), options);
+  server.generator().set_stalled(true);
+  RawClient client(server.port());
+  client.send(post_request("/v1/chat/completions", chat_body(R"(,"stream":true)")));
+  std::string seen;
+  ASSERT_TRUE(eventually([&] {
+    seen += client.receive_some();
+    return seen.find(": ping\n\n") != std::string::npos;
+  })) << seen;
+  server.generator().set_stalled(false);
+  ASSERT_TRUE(eventually([&] {
+    seen += client.receive_some();
+    return seen.find("[DONE]") != std::string::npos;
+  })) << seen;
+}
+
+TEST(Serve, TellsTheTruthAboutAStalledEngine) {
+  ServeOptions options;
+  options.stall_limit = 100ms;
+  ServedSynthetic server(saying("x"), options);
+  EXPECT_EQ(server.send(get_request("/readyz")).status, 200);
+  server.generator().set_stalled(true);
+  std::this_thread::sleep_for(200ms);
+  EXPECT_EQ(server.send(get_request("/readyz")).status, 200);  // idle: nothing is owed
+  RawClient client(server.port());
+  client.send(post_request("/v1/chat/completions", chat_body()));
+  EXPECT_TRUE(eventually([&] { return server.send(get_request("/readyz")).status == 503; }));
+  EXPECT_EQ(server.send(get_request("/livez")).status, 503);
+  const Reply health = server.send(get_request("/healthz"));
+  EXPECT_EQ(json::parse(health.body)["status"], "stalled");
+  server.generator().set_stalled(false);
+  EXPECT_TRUE(eventually([&] { return server.send(get_request("/readyz")).status == 200; }));
+}
+
+TEST(Serve, DrainsWhatRunsAndRefusesWhatIsNew) {
+  SyntheticOptions synthetic = saying(std::string(100, 'x'), 5ms);
+  ServedSynthetic server(std::move(synthetic));
+  RawClient running(server.port());
+  running.send(post_request("/v1/chat/completions", chat_body(R"(,"stream":true)")));
+  ASSERT_TRUE(eventually([&] { return server.generator().status().n_running == 1; }));
+  server.stop(StopRequest::kDrain);
+  EXPECT_TRUE(eventually([&] { return server.send(get_request("/readyz")).status == 503; }, 300ms));
+  const Reply refused = server.chat();
+  EXPECT_EQ(refused.status, 503);
+  EXPECT_TRUE(refused.headers.contains("retry-after"));
+  EXPECT_EQ(json::parse(refused.body)["error"]["code"], "shutting_down");
+  EXPECT_EQ(server.send(get_request("/livez")).status, 200);
+  const Reply whole = running.receive();
+  EXPECT_TRUE(whole.is_whole);
+  EXPECT_EQ(read_stream(whole).content, std::string(100, 'x'));
+  EXPECT_TRUE(server.wait_until_left(5000ms));
+}
+
+TEST(Serve, LeavesAtOnceWhenAskedTo) {
+  SyntheticOptions synthetic;
+  synthetic.pace = 5ms;
+  ServedSynthetic server(std::move(synthetic));
+  RawClient running(server.port());
+  running.send(
+      post_request("/v1/chat/completions", chat_body(R"(,"stream":true,"max_tokens":4000)")));
+  ASSERT_TRUE(eventually([&] { return server.generator().status().n_running == 1; }));
+  server.stop(StopRequest::kNow);
+  EXPECT_TRUE(server.wait_until_left(2000ms));
+  EXPECT_FALSE(running.receive().is_whole);
+}
+
+TEST(Serve, GivesSixteenStreamsEachItsOwnWholeAnswer) {
+  SyntheticOptions synthetic;
+  synthetic.pace = 1ms;
+  ServedSynthetic server(std::move(synthetic));
+  struct Result {
+    std::string content;
+    double seconds = 0;
+  };
+  std::vector<std::future<Result>> clients;
+  for (int i = 0; i < 16; ++i) {
+    clients.push_back(std::async(std::launch::async, [&server, i] {
+      const auto start = std::chrono::steady_clock::now();
+      const Reply reply = server.chat(concat(R"(,"stream":true,"max_tokens":200,"seed":)", i));
+      const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+      const Streamed streamed = read_stream(reply);
+      EXPECT_TRUE(streamed.is_done);
+      return Result{streamed.content, took.count()};
+    }));
+  }
+  std::set<std::string> contents;
+  std::vector<double> seconds;
+  for (auto& client : clients) {
+    const Result result = client.get();
+    EXPECT_EQ(result.content.size(), 200U);
+    contents.insert(result.content);
+    seconds.push_back(result.seconds);
+  }
+  EXPECT_EQ(contents.size(), 16U);
+  std::sort(seconds.begin(), seconds.end());
+  RecordProperty("worst_over_median", std::to_string(seconds.back() / seconds[8]));
+}
+
+TEST(Serve, LetsNoSlowClientHoldUpTheOthers) {
+  SyntheticOptions synthetic;
+  synthetic.n_ctx_tok = 200'000;
+  ServedSynthetic server(std::move(synthetic));
+  RawClient slow(server.port());
+  slow.send(
+      post_request("/v1/chat/completions", chat_body(R"(,"stream":true,"max_tokens":150000)")));
+  ASSERT_TRUE(eventually([&] { return server.generator().status().n_running == 1; }));
+  EXPECT_EQ(server.chat(R"(,"max_tokens":20)").status, 200);
+  // The engine runs to the end although nobody reads.
+  EXPECT_TRUE(eventually([&] { return server.generator().status().n_running == 0; }, 15'000ms));
+  EXPECT_EQ(read_stream(slow.receive()).content.size(), 150'000U);
+}
+
+TEST(Serve, SurvivesAThousandClientsThatConnectAndLeave) {
+  ServedSynthetic server(saying("x"));
+  for (int i = 0; i < 1000; ++i) {
+    RawClient client(server.port());
+    if (i % 3 == 1) client.send("POST /v1/chat/comple");
+    if (i % 3 == 2)
+      client.send(post_request("/v1/chat/completions", chat_body(R"(,"stream":true)")));
+    client.close(i % 2 == 0);
+  }
+  EXPECT_EQ(server.chat().status, 200);
+  EXPECT_TRUE(eventually([&] { return server.generator().status().n_running == 0; }));
+}
+
+TEST(CheckServeOptions, RefusesTheNetworkWithoutAKey) {
+  ServeOptions options;
+  options.wait_stop = [](std::chrono::milliseconds) { return StopRequest::kNone; };
+  EXPECT_TRUE(check_serve_options(options, null_log()));
+  options.host = "0.0.0.0";
+  const auto refused = check_serve_options(options, null_log());
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Code::kFailedPrecondition);
+  EXPECT_NE(refused.error().message.find("--api-key"), std::string::npos);
+  options.use_insecure_no_auth = true;
+  EXPECT_TRUE(check_serve_options(options, null_log()));
+  options.use_insecure_no_auth = false;
+  options.keys.api_key = "k";
+  EXPECT_TRUE(check_serve_options(options, null_log()));
+}
+
+TEST(Serve, SaysWhereItListensAndWhatToTry) {
+  const ServedSynthetic open(saying("x"));
+  EXPECT_EQ(open.listening().api_base, concat("http://127.0.0.1:", open.port(), "/v1"));
+  EXPECT_NE(open.listening().openness.find("this machine only"), std::string::npos);
+  EXPECT_EQ(open.listening().first_curl.find("Authorization"), std::string::npos);
+  const ServedSynthetic keyed(saying("x"), with_key());
+  EXPECT_NE(keyed.listening().first_curl.find("$DEEPWELL_API_KEY"), std::string::npos);
+  EXPECT_EQ(keyed.listening().first_curl.find("sk-right"), std::string::npos);
+  const Reply page = open.send(get_request("/"));
+  EXPECT_NE(page.body.find("/v1/chat/completions"), std::string::npos);
+  EXPECT_NE(page.body.find("正在运行"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace deepwell::edge::testing

@@ -1,0 +1,46 @@
+// ServedSynthetic: the whole server over a synthetic generator, on a free port, for the life of a
+// test.
+#pragma once
+
+#include <atomic>
+#include <future>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "edge/serve.hpp"
+#include "edge/testing/test_client.hpp"
+#include "service/dialogue/testing/synthetic_generator.hpp"
+
+namespace deepwell::edge::testing {
+
+class ServedSynthetic {
+ public:
+  explicit ServedSynthetic(service::testing::SyntheticOptions synthetic = {},
+                           ServeOptions options = {});
+  ~ServedSynthetic();
+
+  std::uint16_t port() const { return port_; }
+  const Listening& listening() const { return listening_; }
+  service::testing::SyntheticGenerator& generator() { return generator_; }
+
+  Reply send(std::string_view request) const { return exchange(port_, request); }
+  /// POST /v1/chat/completions with the fields given besides the message "hi".
+  Reply chat(const std::string& fields = "") const;
+
+  void stop(StopRequest request) { stop_ = request; }
+  /// Waits for serve() to return.
+  bool wait_until_left(std::chrono::milliseconds limit);
+
+ private:
+  service::testing::SyntheticGenerator generator_;
+  Listening listening_;
+  std::uint16_t port_ = 0;
+  std::atomic<StopRequest> stop_ = StopRequest::kNone;
+  std::future<Status> served_;
+};
+
+/// A request body with one message and these further fields (",\"stream\":true").
+std::string chat_body(const std::string& fields = "");
+
+}  // namespace deepwell::edge::testing
