@@ -195,7 +195,7 @@ void Connection::stop_now() {
 }
 
 void Connection::on_client_gone() {
-  if (request_ == nullptr || request_->cancel_token().stop_requested()) return;
+  if (request_ == nullptr || is_answered_ || request_->cancel_token().stop_requested()) return;
   ++server_.n_clients_left;
   request_->cancel(Error{Code::kCancelled, "the client left"});
 }
@@ -281,6 +281,7 @@ Task<void> Connection::serve_request() {
   request.max_body_bytes = server_.options.max_body_bytes;
   ConnectionWriter writer(*this, request);
   must_send_continue_ = parser_->expects_continue() && !parser_->is_done() && input().empty();
+  is_answered_ = false;
   body_started_at_ = SteadyTime{};
   n_body_received_ = 0;
 
@@ -293,10 +294,10 @@ Task<void> Connection::serve_request() {
   try {
     co_await server_.router.dispatch(request, writer);
   } catch (const std::exception& exception) {
-    server_.log->error("handler of ", request.method, " ", request.path,
+    server_.log->error("handler of ", request.method, " ", request.target,
                        " threw: ", exception.what());
   } catch (...) {
-    server_.log->error("handler of ", request.method, " ", request.path,
+    server_.log->error("handler of ", request.method, " ", request.target,
                        " threw what is no exception");
   }
   co_await resume_on(loop_);

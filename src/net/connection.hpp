@@ -115,6 +115,7 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   bool is_idle_ = false;                   // no byte of a request has come
   std::unique_ptr<RequestParser> parser_;  // of the request that is read or served
   Request* request_ = nullptr;             // while a handler runs
+  bool is_answered_ = false;               // wholly sent: who leaves now misses nothing
   bool must_send_continue_ = false;
   bool must_close_ = false;  // after the running request
   bool must_reset_ = false;  // the stream was broken off where only RST says so

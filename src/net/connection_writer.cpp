@@ -89,8 +89,9 @@ std::string ConnectionWriter::head(int status, const Headers& headers, Framing f
   return out;
 }
 
-Task<Status> ConnectionWriter::write_all(std::string_view bytes) {
+Task<Status> ConnectionWriter::write_last(std::string_view bytes) {
   auto status = co_await connection_.write_all(bytes);
+  connection_.is_answered_ = status.has_value();
   co_return status;
 }
 
@@ -111,7 +112,7 @@ Task<Status> ConnectionWriter::send(Response response) {
     bytes.append(response.body);
     n_body_bytes_ = response.body.size();
   }
-  auto sent = co_await write_all(bytes);
+  auto sent = co_await write_last(bytes);
   co_return sent;
 }
 
@@ -122,7 +123,7 @@ Task<Status> ConnectionWriter::start(int status, Headers headers) {
   framing_ = is_http_1_1_ ? Framing::kChunked : Framing::kUntilClose;
   if (!connection_.parser_->is_done()) connection_.must_close_ = true;
   const std::string bytes = head(status, headers, framing_, 0);
-  auto sent = co_await write_all(bytes);
+  auto sent = co_await connection_.write_all(bytes);
   co_return sent;
 }
 
@@ -134,11 +135,11 @@ Task<Status> ConnectionWriter::write(std::string_view chunk) {
   if (chunk.empty() || is_head_request_) co_return Status();
   n_body_bytes_ += chunk.size();
   if (framing_ == Framing::kUntilClose) {
-    auto sent = co_await write_all(chunk);
+    auto sent = co_await connection_.write_all(chunk);
     co_return sent;
   }
   const std::string bytes = concat(hex(chunk.size()), "\r\n", chunk, "\r\n");
-  auto sent = co_await write_all(bytes);
+  auto sent = co_await connection_.write_all(bytes);
   co_return sent;
 }
 
@@ -148,8 +149,8 @@ Task<Status> ConnectionWriter::finish() {
     co_return Error{Code::kFailedPrecondition, "finish() belongs after start(), once"};
   }
   is_finished_ = true;
-  if (framing_ != Framing::kChunked || is_head_request_) co_return Status();
-  auto sent = co_await write_all("0\r\n\r\n");
+  const bool has_last_chunk = framing_ == Framing::kChunked && !is_head_request_;
+  auto sent = co_await write_last(has_last_chunk ? "0\r\n\r\n" : "");
   co_return sent;
 }
 

@@ -21,7 +21,7 @@ class ConnectionWriter final : public ResponseWriter {
  private:
   enum class Framing { kLength, kChunked, kUntilClose };
   std::string head(int status, const Headers& headers, Framing framing, std::size_t len_body);
-  Task<Status> write_all(std::string_view bytes);
+  Task<Status> write_last(std::string_view bytes);
 
   Connection& connection_;
   const bool is_head_request_;

@@ -41,7 +41,7 @@ class Request {
   // Filled by the server before any middleware runs.
   std::string method;  // "GET"; a HEAD request that a GET route serves stays "HEAD"
   std::string target;  // as sent: "/v1/models/a%20b?x=1"
-  std::string path;    // percent-decoded, without the query: "/v1/models/a b"
+  std::string path;    // percent-decoded, without the query; any bytes but NUL: "/v1/models/a b"
   std::vector<std::pair<std::string, std::string>> query;  // decoded, in order
   Headers headers;
   std::string peer_ip;  // "127.0.0.1", "::1"
@@ -75,7 +75,7 @@ class Request {
   /// The next part of the body, for uploads: at most `space.size()` bytes; 0 at the end.
   Task<Result<std::size_t>> read_body_some(std::span<char> space);
 
-  /// Fires when the client has left (FIN or RST, also in the middle of a computation), when the
+  /// Fires when the client has left before its answer was whole (FIN or RST, also in the middle of a computation), when the
   /// server stops now, or when cancel() is called. A client that only shuts down its sending side
   /// counts as gone, as with nginx and Go; what a handler still writes is sent all the same.
   CancelToken cancel_token() const { return cancel_source_.get_token(); }

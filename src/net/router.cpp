@@ -147,13 +147,15 @@ Task<void> Router::State::answer(Request& request, ResponseWriter& writer) const
     if (is_for_server) methods = {"GET", "HEAD", "OPTIONS", "POST"};
     std::string allow;
     for (const auto& method : methods) allow.append(allow.empty() ? "" : ", ").append(method);
+    // Named as it was sent: decoded, a path may hold any bytes.
+    const std::string path = request.target.substr(0, request.target.find('?'));
     if (methods.empty()) {
-      response = make_error(404, concat("nothing is served at ", request.path));
+      response = make_error(404, concat("nothing is served at ", path));
     } else if (request.method == "OPTIONS") {
       response.status = 204;
     } else {
-      response = make_error(
-          405, concat(request.path, " does not serve ", request.method, ", only ", allow));
+      response =
+          make_error(405, concat(path, " does not serve ", request.method, ", only ", allow));
     }
     if (!allow.empty()) response.headers.set("Allow", allow);
   }

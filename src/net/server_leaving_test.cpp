@@ -109,6 +109,24 @@ TEST(ServerLeaving, CancelsForAHalfClosedClientButStillAnswersIt) {
   EXPECT_TRUE(quick.input().ends_with("GET /echo\n")) << quick.input();
 }
 
+TEST(ServerLeaving, LeavesWorkAfterTheAnswerAlone) {
+  std::atomic<int> n_whole{0};
+  std::atomic<int> n_cancelled{0};
+  Router router;
+  router.add("GET", "/then-work", [&](Request& request, ResponseWriter& writer) -> Task<void> {
+    auto response = make_response(200, kTextPlain, "whole");
+    co_await writer.send(std::move(response));
+    const auto when = std::chrono::steady_clock::now() + milliseconds(60);
+    co_await sleep_until(request.executor(), when, request.cancel_token());
+    ++(request.cancel_token().stop_requested() ? n_cancelled : n_whole);
+  });
+  TestServer test(std::move(router));
+  EXPECT_EQ(status_of(test.ask(get_request("/then-work"))), 200);  // and leaves
+  EXPECT_TRUE(eventually([&] { return n_whole == 1; }));
+  EXPECT_EQ(n_cancelled, 0);
+  EXPECT_EQ(test.server->stats().n_clients_left, 0U);
+}
+
 TEST(ServerLeaving, ClosesHalfClosedConnectionsWithoutARequest) {
   Patient patient;
   TestServer test(patient_router(patient));
