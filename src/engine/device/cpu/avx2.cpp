@@ -152,10 +152,7 @@ struct V {
   }
 };
 
-#include "engine/device/cpu/generic/attention.inl"
-#include "engine/device/cpu/generic/gemm.inl"
-#include "engine/device/cpu/generic/rows.inl"
-#include "engine/device/cpu/generic/table.inl"
+#include "engine/device/cpu/generic/all.inl"
 
 }  // namespace deepwell::engine::avx2
 

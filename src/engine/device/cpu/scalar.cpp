@@ -148,9 +148,6 @@ struct V {
   static I dot_signed(I acc, B w, const std::int8_t* a4) { return dot_unsigned(acc, w, a4); }
 };
 
-#include "engine/device/cpu/generic/attention.inl"
-#include "engine/device/cpu/generic/gemm.inl"
-#include "engine/device/cpu/generic/rows.inl"
-#include "engine/device/cpu/generic/table.inl"
+#include "engine/device/cpu/generic/all.inl"
 
 }  // namespace deepwell::engine::scalar
