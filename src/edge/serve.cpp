@@ -96,7 +96,6 @@ bool run_until_stopped(const ServeOptions& options, Api& api, Log& log) {
 }  // namespace
 
 Result<service::KeyRing> check_serve_options(const ServeOptions& options, Log& log) {
-  DW_CHECK(options.wait_stop != nullptr, "serve() needs wait_stop");
   if (options.tls_cert_file.empty() != options.tls_key_file.empty()) {
     return invalid_argument(
         "TLS needs both a certificate and a key: give --tls-cert and --tls-key");
@@ -115,6 +114,7 @@ Result<service::KeyRing> check_serve_options(const ServeOptions& options, Log& l
 }
 
 Status serve(const ServeOptions& options, engine::Generator& generator, Log& log) {
+  DW_CHECK(options.wait_stop != nullptr, "serve() needs wait_stop");
   DW_ASSIGN(const service::KeyRing keys, check_serve_options(options, log));
   ThreadPool pool(options.n_pool_threads);
   DW_ASSIGN(const auto dialogue, service::Dialogue::create(generator, pool, log));
@@ -139,7 +139,6 @@ Status serve(const ServeOptions& options, engine::Generator& generator, Log& log
   // Last, so that it goes first: its destructor waits for every handler.
   DW_ASSIGN(const auto server, net::Server::start(server_options(options), make_router(api), log));
   const Listening listening = describe(options, api, *server);
-  log.info("listening on ", listening.url, ", ", listening.openness);
   if (options.on_listening) options.on_listening(listening);
 
   if (run_until_stopped(options, api, log)) {

@@ -530,7 +530,6 @@ TEST(Serve, SurvivesAThousandClientsThatConnectAndLeave) {
 
 TEST(CheckServeOptions, RefusesTheNetworkWithoutAKey) {
   ServeOptions options;
-  options.wait_stop = [](std::chrono::milliseconds) { return StopRequest::kNone; };
   EXPECT_TRUE(check_serve_options(options, null_log()));
   options.host = "0.0.0.0";
   const auto refused = check_serve_options(options, null_log());

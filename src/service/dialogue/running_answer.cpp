@@ -57,11 +57,12 @@ bool RunningAnswer::is_finished() const {
 
 Task<Result<std::vector<AnswerDelta>>> RunningAnswer::next(SteadyTime deadline,
                                                            CancelToken cancel) {
-  using Deltas = Result<std::vector<AnswerDelta>>;
+  Result<std::vector<AnswerDelta>> deltas = collect();
+  if (!deltas || !deltas->empty()) co_return deltas;  // no timer, no callback on the fast path
+
   auto wake = [news = news_] { news->notify(); };
   const CancelCallback<decltype(wake)> on_cancel(cancel, wake);
   const TimerId timer = home_.post_at(deadline, wake);
-  Deltas deltas = collect();
   while (deltas && deltas->empty()) {
     if (cancel.stop_requested()) {
       deltas = Error{.code = Code::kCancelled, .message = "the answer was cancelled"};
