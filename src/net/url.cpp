@@ -1,4 +1,4 @@
-// Over Boost.URL.
+// URLs and targets, parsed and resolved by Boost.URL.
 #include "net/url.hpp"
 
 #include <algorithm>
