@@ -122,14 +122,15 @@ struct ChatTemplate::State {
 
 Result<Text> ChatTemplate::State::render(const ChatInput& input, const CallStyle& style) const {
   Dict context;
-  context.set("bos_token", Value::text(bos_token));
-  context.set("eos_token", Value::text(eos_token));
   if (!input.variables.empty()) {
     Result<Value> variables = jinja::value_from_json(input.variables);
     if (!variables) return bad_field(std::move(variables).error(), "chat_template_kwargs");
     if (!variables->is_dict()) return bad_field(invalid_argument("not a JSON object"), "chat_template_kwargs");
     for (const auto& [key, value] : variables->as_dict().entries()) context.set(key.as_text().view(), value);
   }
+  // After the request's variables, which must not stand in for any of these.
+  context.set("bos_token", Value::text(bos_token));
+  context.set("eos_token", Value::text(eos_token));
   std::vector<Value> messages;
   for (std::size_t i = 0; i < input.messages.size(); ++i) {
     DW_ASSIGN(Value message, message_value(input.messages[i], style, concat("messages[", i, "]")));
