@@ -14,11 +14,15 @@ inline void append_part(std::string& out, std::string_view part) { out.append(pa
 inline void append_part(std::string& out, char part) { out.push_back(part); }
 // A template, because a plain bool parameter would win over string_view for a string literal.
 template <std::same_as<bool> Bool>
-void append_part(std::string& out, Bool part) { out.append(part ? "true" : "false"); }
+void append_part(std::string& out, Bool part) {
+  out.append(part ? "true" : "false");
+}
 
 template <class Number>
-  requires((std::integral<Number> || std::floating_point<Number>) && !std::same_as<Number, bool>)
-void append_part(std::string& out, Number part) {
+requires(
+    (std::integral<Number> ||
+     std::floating_point<Number>)&&!std::same_as<Number, bool>) void append_part(std::string& out,
+                                                                                 Number part) {
   char digits[64];
   const auto end = std::to_chars(digits, digits + sizeof digits, part).ptr;
   out.append(digits, end);

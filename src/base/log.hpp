@@ -17,13 +17,21 @@ class Log {
   virtual void write(LogLevel level, std::string_view line) = 0;
 
   template <class... Parts>
-  void info(const Parts&... parts) { write(LogLevel::kInfo, concat(parts...)); }
+  void info(const Parts&... parts) {
+    write(LogLevel::kInfo, concat(parts...));
+  }
   template <class... Parts>
-  void warn(const Parts&... parts) { write(LogLevel::kWarn, concat(parts...)); }
+  void warn(const Parts&... parts) {
+    write(LogLevel::kWarn, concat(parts...));
+  }
   template <class... Parts>
-  void error(const Parts&... parts) { write(LogLevel::kError, concat(parts...)); }
+  void error(const Parts&... parts) {
+    write(LogLevel::kError, concat(parts...));
+  }
   template <class... Parts>
-  void debug(const Parts&... parts) { write(LogLevel::kDebug, concat(parts...)); }
+  void debug(const Parts&... parts) {
+    write(LogLevel::kDebug, concat(parts...));
+  }
 };
 
 /// A log that drops every line.

@@ -41,11 +41,14 @@ std::string_view code_name(Code code);
 struct Error {
   Code code = Code::kUnknown;
   std::string message;
-  std::string reason = {};  // a stable word for programs where the code says too little: "context_length_exceeded"
-  std::string field = {};   // path of the input field that is at fault: "messages[2].content"
+  std::string reason =
+      {};  // a stable word for programs where the code says too little: "context_length_exceeded"
+  std::string field = {};  // path of the input field that is at fault: "messages[2].content"
 };
 
-inline Error invalid_argument(std::string message) { return {Code::kInvalidArgument, std::move(message)}; }
+inline Error invalid_argument(std::string message) {
+  return {Code::kInvalidArgument, std::move(message)};
+}
 inline Error not_found(std::string message) { return {Code::kNotFound, std::move(message)}; }
 inline Error data_loss(std::string message) { return {Code::kDataLoss, std::move(message)}; }
 inline Error unavailable(std::string message) { return {Code::kUnavailable, std::move(message)}; }
@@ -57,7 +60,7 @@ class [[nodiscard]] Result {
  public:
   using value_type = T;
 
-  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}   // NOLINT(*-explicit-*)
+  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}      // NOLINT(*-explicit-*)
   Result(Error error) : state_(std::in_place_index<1>, std::move(error)) {}  // NOLINT(*-explicit-*)
 
   bool has_value() const noexcept { return state_.index() == 0; }
@@ -75,7 +78,9 @@ class [[nodiscard]] Result {
   const Error& error() const& { return require_error(), std::get<1>(state_); }
   Error&& error() && { return require_error(), std::get<1>(std::move(state_)); }
 
-  T value_or(T fallback) && { return has_value() ? std::get<0>(std::move(state_)) : std::move(fallback); }
+  T value_or(T fallback) && {
+    return has_value() ? std::get<0>(std::move(state_)) : std::move(fallback);
+  }
 
  private:
   void require_value() const { DW_CHECK(has_value(), "value() of a Result that holds an error"); }
@@ -117,15 +122,16 @@ using Status = Result<void>;
 #define DW_CONCAT(a, b) DW_CONCAT_INNER(a, b)
 
 /// Returns the error of a Result<...> expression from the enclosing function, if it is one.
-#define DW_TRY(expression)                                             \
-  do {                                                                 \
-    if (auto dw_try_result = (expression); !dw_try_result) {           \
-      return std::move(dw_try_result).error();                         \
-    }                                                                  \
+#define DW_TRY(expression)                                   \
+  do {                                                       \
+    if (auto dw_try_result = (expression); !dw_try_result) { \
+      return std::move(dw_try_result).error();               \
+    }                                                        \
   } while (false)
 
 /// `DW_ASSIGN(auto x, f());` declares or assigns x from f()'s value, or returns f()'s error.
-#define DW_ASSIGN(target, expression) DW_ASSIGN_INNER(DW_CONCAT(dw_assign_, __LINE__), target, expression)
+#define DW_ASSIGN(target, expression) \
+  DW_ASSIGN_INNER(DW_CONCAT(dw_assign_, __LINE__), target, expression)
 #define DW_ASSIGN_INNER(name, target, expression) \
   auto name = (expression);                       \
   if (!name) {                                    \
