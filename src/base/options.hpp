@@ -3,12 +3,11 @@
 //
 //   std::int64_t n_ctx_tok = 4096;
 //   OptionTable table;
-//   table.add_integer("-c,--ctx-size,--max-model-len", &n_ctx_tok, 16, 1 << 24, "N", {"context",
-//   "上下文"}); DW_TRY(table.read_arguments(arguments));      // --ctx-size 8192, --ctx-size=8192,
-//   -c 8192 DW_TRY(table.read_environment(variables));    // DEEPWELL_CTX_SIZE=8192
-//   DW_TRY(table.read_config(keys));              // ctx_size = 8192
-//   DW_TRY(table.apply());                        // flag > environment > file > other products'
-//   variables > default
+//   table.add_integer("-c,--ctx-size", &n_ctx_tok, 16, 1 << 24, "N", {"context", "上下文"});
+//   DW_TRY(table.read_arguments(arguments));    // --ctx-size 8192, --ctx-size=8192, -c 8192
+//   DW_TRY(table.read_environment(variables));  // DEEPWELL_CTX_SIZE=8192
+//   DW_TRY(table.read_config(keys));            // ctx_size = 8192
+//   DW_TRY(table.apply());  // flag > environment > file > other products' variables > default
 //
 // Why it is not CLI11: docs/adr/0001-own-option-table.md.
 #pragma once

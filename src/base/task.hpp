@@ -2,8 +2,8 @@
 // done.
 //
 //   Task<Result<Answer>> answer(Request& request, Executor& pool) {
-//     auto work = [&] { return parse(request); };                         // named: see the rule
-//     below auto parsed = co_await offload(pool, request.executor(), std::move(work));
+//     auto work = [&] { return parse(request); };  // named: see the rule below
+//     auto parsed = co_await offload(pool, request.executor(), std::move(work));
 //     ...
 //     co_return result;
 //   }

@@ -3,8 +3,9 @@
 //
 //   Router router;
 //   router.add("GET", "/hello/{name}", [](Request& request, ResponseWriter& writer) -> Task<void> {
-//     auto response = make_response(200, kTextPlain, concat("hello ", request.param("name"),
-//     "\n")); co_await writer.send(std::move(response));
+//     const std::string text = concat("hello ", request.param("name"), "\n");
+//     auto response = make_response(200, kTextPlain, text);
+//     co_await writer.send(std::move(response));
 //   });
 //   DW_ASSIGN(auto server, Server::start({.port = 8080}, std::move(router), log));
 //   ...
