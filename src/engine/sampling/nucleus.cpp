@@ -13,7 +13,7 @@ constexpr unsigned kSubBits = 5;
 constexpr std::size_t kBuckets = std::size_t{41} << kSubBits;
 
 std::size_t bucket_of(std::uint64_t weight) {
-  const auto top = static_cast<unsigned>(std::bit_width(weight)) - 1;
+  const auto top = static_cast<unsigned>(std::bit_width(weight | 1)) - 1;
   const std::uint64_t next = ((weight << kSubBits) >> top) & ((1U << kSubBits) - 1);
   return (std::size_t{top} << kSubBits) | static_cast<std::size_t>(next);
 }
