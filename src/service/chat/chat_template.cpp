@@ -19,19 +19,22 @@ using jinja::Value;
 namespace {
 
 constexpr std::string_view kChatMl =
-    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}"
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] "
+    "+ '<|im_end|>\\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
 
 /// How a template wants tool calls to be handed to it.
 struct CallStyle {
   bool use_object_arguments = true;  // else the arguments are JSON text
-  bool use_null_content = true;      // a message without content has none; else it has an empty text
+  bool use_null_content = true;  // a message without content has none; else it has an empty text
 };
 
 /// Role names are ours, not the user's words: some templates build control tokens out of them ('<|' + role + '|>').
 Trust role_trust(std::string_view role) {
-  static constexpr std::array<std::string_view, 7> kRoles = {"system", "developer", "user", "assistant", "tool", "function", "ipython"};
-  return std::find(kRoles.begin(), kRoles.end(), role) != kRoles.end() ? Trust::kTemplate : Trust::kData;
+  static constexpr std::array<std::string_view, 7> kRoles = {
+      "system", "developer", "user", "assistant", "tool", "function", "ipython"};
+  return std::find(kRoles.begin(), kRoles.end(), role) != kRoles.end() ? Trust::kTemplate
+                                                                       : Trust::kData;
 }
 
 Value user_text(std::string_view text) { return Value::text(std::string(text), Trust::kData); }
@@ -42,13 +45,17 @@ Error bad_field(Error error, std::string field) {
   return error;
 }
 
-Result<Value> tool_calls_value(const std::vector<ChatToolCall>& calls, const CallStyle& style, std::string_view field) {
+Result<Value> tool_calls_value(const std::vector<ChatToolCall>& calls, const CallStyle& style,
+                               std::string_view field) {
   std::vector<Value> items;
   for (const ChatToolCall& call : calls) {
     Value arguments = user_text(call.arguments);
     if (style.use_object_arguments) {
-      Result<Value> parsed = jinja::value_from_json(call.arguments.empty() ? std::string_view("{}") : std::string_view(call.arguments));
-      if (!parsed) return bad_field(std::move(parsed).error(), concat(field, ".tool_calls.function.arguments"));
+      Result<Value> parsed = jinja::value_from_json(
+          call.arguments.empty() ? std::string_view("{}") : std::string_view(call.arguments));
+      if (!parsed)
+        return bad_field(std::move(parsed).error(),
+                         concat(field, ".tool_calls.function.arguments"));
       arguments = std::move(*parsed);
     }
     Dict function;
@@ -63,7 +70,8 @@ Result<Value> tool_calls_value(const std::vector<ChatToolCall>& calls, const Cal
   return Value::list(std::move(items));
 }
 
-Result<Value> message_value(const ChatMessage& message, const CallStyle& style, std::string_view field) {
+Result<Value> message_value(const ChatMessage& message, const CallStyle& style,
+                            std::string_view field) {
   Dict dict;
   dict.set("role", Value::text(message.role, role_trust(message.role)));
   const bool is_null = !message.content && style.use_null_content && !message.tool_calls.empty();
@@ -89,7 +97,8 @@ std::vector<PromptSpan> to_spans(const Text& text) {
   std::vector<PromptSpan> spans;
   std::size_t begin = 0;
   for (const Text::Run& run : text.runs()) {
-    spans.push_back({std::string(text.view().substr(begin, run.end - begin)), run.trust == Trust::kTemplate});
+    spans.push_back(
+        {std::string(text.view().substr(begin, run.end - begin)), run.trust == Trust::kTemplate});
     begin = run.end;
   }
   return spans;
@@ -125,8 +134,10 @@ Result<Text> ChatTemplate::State::render(const ChatInput& input, const CallStyle
   if (!input.variables.empty()) {
     Result<Value> variables = jinja::value_from_json(input.variables);
     if (!variables) return bad_field(std::move(variables).error(), "chat_template_kwargs");
-    if (!variables->is_dict()) return bad_field(invalid_argument("not a JSON object"), "chat_template_kwargs");
-    for (const auto& [key, value] : variables->as_dict().entries()) context.set(key.as_text().view(), value);
+    if (!variables->is_dict())
+      return bad_field(invalid_argument("not a JSON object"), "chat_template_kwargs");
+    for (const auto& [key, value] : variables->as_dict().entries())
+      context.set(key.as_text().view(), value);
   }
   // After the request's variables, which must not stand in for any of these.
   context.set("bos_token", Value::text(bos_token));
@@ -157,11 +168,15 @@ CallStyle ChatTemplate::State::probe_call_style() const {
   ChatInput probe;
   probe.now = std::tm{};
   probe.now->tm_mday = 1;
-  probe.tools = R"([{"type":"function","function":{"name":"f","description":"","parameters":{"type":"object","properties":{}}}}])";
+  probe.tools =
+      R"([{"type":"function","function":{"name":"f","description":"","parameters":{"type":"object","properties":{}}}}])";
   probe.messages.push_back({.role = "user", .content = "x"});
-  probe.messages.push_back({.role = "assistant", .tool_calls = {{.id = "call00001", .name = "f", .arguments = R"({"probe_key":1})"}}});
+  probe.messages.push_back(
+      {.role = "assistant",
+       .tool_calls = {{.id = "call00001", .name = "f", .arguments = R"({"probe_key":1})"}}});
   probe.messages.push_back({.role = "tool", .content = "y", .tool_call_id = "call00001"});
-  for (const CallStyle style : {CallStyle{true, true}, CallStyle{true, false}, CallStyle{false, true}, CallStyle{false, false}}) {
+  for (const CallStyle style : {CallStyle{true, true}, CallStyle{true, false},
+                                CallStyle{false, true}, CallStyle{false, false}}) {
     const Result<Text> text = render(probe, style);
     // Text that is printed as JSON once more shows as an escaped quote: such a template wants the object.
     const bool shows_call = text && text->view().find(kKey) != std::string_view::npos;
@@ -170,16 +185,18 @@ CallStyle ChatTemplate::State::probe_call_style() const {
   return {};
 }
 
-Result<ChatTemplate> ChatTemplate::parse(std::string_view source, std::string_view bos_token, std::string_view eos_token) {
+Result<ChatTemplate> ChatTemplate::parse(std::string_view source, std::string_view bos_token,
+                                         std::string_view eos_token) {
   const bool is_default = source.empty();
   Result<jinja::Template> jinja = jinja::Template::parse(is_default ? kChatMl : source);
   if (!jinja) return invalid_argument(concat("chat template, ", jinja.error().message));
-  auto state = std::make_shared<State>(State{.jinja = std::move(*jinja),
-                                             .bos_token = Text(std::string(bos_token), Trust::kTemplate),
-                                             .eos_token = Text(std::string(eos_token), Trust::kTemplate),
-                                             .is_default = is_default,
-                                             .reasoning = detect_reasoning_format(source),
-                                             .call_style = {}});
+  auto state =
+      std::make_shared<State>(State{.jinja = std::move(*jinja),
+                                    .bos_token = Text(std::string(bos_token), Trust::kTemplate),
+                                    .eos_token = Text(std::string(eos_token), Trust::kTemplate),
+                                    .is_default = is_default,
+                                    .reasoning = detect_reasoning_format(source),
+                                    .call_style = {}});
   state->call_style = state->probe_call_style();
   return ChatTemplate(std::move(state));
 }

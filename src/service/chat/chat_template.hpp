@@ -32,19 +32,19 @@ struct ChatToolCall {
 struct ChatMessage {
   std::string role;                    // "system", "user", "assistant", "tool", ...
   std::optional<std::string> content;  // none: only tool calls
-  std::string reasoning;               // an earlier answer's thought; the template decides whether it is shown
+  std::string reasoning;  // an earlier answer's thought; the template decides whether it is shown
   std::string name;
   std::vector<ChatToolCall> tool_calls;
-  std::string tool_call_id;            // of the call that this "tool" message answers
+  std::string tool_call_id;  // of the call that this "tool" message answers
 };
 
 struct ChatInput {
   std::vector<ChatMessage> messages;
-  std::string tools;                   // a JSON array of tool definitions, or empty
-  bool add_generation_prompt = true;   // open the assistant's next message
-  std::optional<bool> enable_thinking; // none: the template's default
-  std::string variables;               // a JSON object of further template variables, or empty
-  std::optional<std::tm> now;          // the local time that the template may print; none: the clock's
+  std::string tools;                    // a JSON array of tool definitions, or empty
+  bool add_generation_prompt = true;    // open the assistant's next message
+  std::optional<bool> enable_thinking;  // none: the template's default
+  std::string variables;                // a JSON object of further template variables, or empty
+  std::optional<std::tm> now;  // the local time that the template may print; none: the clock's
 };
 
 /// A stretch of prompt and whether the template wrote it. Only then may it spell control tokens.
@@ -55,7 +55,8 @@ struct PromptSpan {
 
 struct RenderedPrompt {
   std::vector<PromptSpan> spans;  // neighbours differ in is_trusted
-  bool is_thought_open = false;   // the prompt ends in an opened thought: the answer begins inside it
+  bool is_thought_open =
+      false;  // the prompt ends in an opened thought: the answer begins inside it
 
   std::string text() const;
   /// What Tokenizer::encode_spans takes; valid while this prompt lives and is not moved.
@@ -68,7 +69,8 @@ class ChatTemplate {
   /// An empty source gives ChatML (https://github.com/openai/openai-python/blob/v0.28.1/chatml.md), and is_default().
   /// Some templates want a tool call's arguments as an object, some as text, some refuse calls beside content: which,
   /// is found out here, by trial. Error: kInvalidArgument, "chat template, line N: ...".
-  static Result<ChatTemplate> parse(std::string_view source, std::string_view bos_token = {}, std::string_view eos_token = {});
+  static Result<ChatTemplate> parse(std::string_view source, std::string_view bos_token = {},
+                                    std::string_view eos_token = {});
 
   /// Errors: kInvalidArgument if the template refuses the messages (the message quotes its words), if it fails on them
   /// or if `tools` or `variables` are not JSON (`field` says which); kResourceExhausted if it needs too many steps.

@@ -14,7 +14,9 @@ constexpr ReasoningFormat kFormats[] = {kThinkTags};
 // ASCII white space is all that models put around thoughts.
 constexpr std::string_view kSpace = " \t\n\r\v\f";
 
-std::size_t leading_space(std::string_view text) { return std::min(text.find_first_not_of(kSpace), text.size()); }
+std::size_t leading_space(std::string_view text) {
+  return std::min(text.find_first_not_of(kSpace), text.size());
+}
 
 }  // namespace
 
@@ -22,7 +24,8 @@ std::span<const ReasoningFormat> reasoning_formats() { return kFormats; }
 
 std::optional<ReasoningFormat> detect_reasoning_format(std::string_view template_source) {
   for (const ReasoningFormat& format : kFormats) {
-    if (template_source.find(format.close) != std::string_view::npos || template_source.find(format.open) != std::string_view::npos) {
+    if (template_source.find(format.close) != std::string_view::npos ||
+        template_source.find(format.open) != std::string_view::npos) {
       return format;
     }
   }
@@ -53,7 +56,8 @@ ReasoningSplitter::Delta ReasoningSplitter::finish() {
 /// Whether something was decided and another step may decide more.
 bool ReasoningSplitter::step(Delta& delta) {
   switch (state_) {
-    case State::kStart: return step_start(delta);
+    case State::kStart:
+      return step_start(delta);
     case State::kThoughtStart: {
       held_.erase(0, leading_space(held_));
       // A model may repeat the tag that the prompt has opened with; that is no text of the thought.
@@ -65,7 +69,8 @@ bool ReasoningSplitter::step(Delta& delta) {
       state_ = State::kThought;
       return true;
     }
-    case State::kThought: return step_thought(delta);
+    case State::kThought:
+      return step_thought(delta);
     case State::kContentStart:
       held_.erase(0, leading_space(held_));
       if (held_.empty()) return false;
@@ -86,7 +91,8 @@ bool ReasoningSplitter::step_start(Delta&) {
     state_ = State::kThoughtStart;
     return true;
   }
-  if (format_.open.starts_with(visible)) return false;  // nothing visible yet, or the tag's beginning
+  if (format_.open.starts_with(visible))
+    return false;  // nothing visible yet, or the tag's beginning
   state_ = State::kContent;
   return true;
 }
@@ -101,7 +107,8 @@ bool ReasoningSplitter::step_thought(Delta& delta) {
     return true;
   }
   // White space before the end, or before what may become the closing tag, may be the thought's last.
-  const std::string_view sure = std::string_view(held_).substr(0, held_.size() - partial_match(held_, format_.close));
+  const std::string_view sure =
+      std::string_view(held_).substr(0, held_.size() - partial_match(held_, format_.close));
   const std::size_t n_sure = sure.find_last_not_of(kSpace) + 1;
   delta.reasoning += held_.substr(0, n_sure);
   held_.erase(0, n_sure);

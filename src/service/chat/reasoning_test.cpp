@@ -12,7 +12,9 @@ struct Split {
   bool operator==(const Split&) const = default;
 };
 
-void PrintTo(const Split& split, std::ostream* out) { *out << "{" << split.reasoning << "|" << split.content << "}"; }
+void PrintTo(const Split& split, std::ostream* out) {
+  *out << "{" << split.reasoning << "|" << split.content << "}";
+}
 
 Split split_in_pieces(std::string_view text, bool is_thought_open, std::size_t len_piece) {
   ReasoningSplitter splitter(is_thought_open);
@@ -21,7 +23,8 @@ Split split_in_pieces(std::string_view text, bool is_thought_open, std::size_t l
     split.reasoning += delta.reasoning;
     split.content += delta.content;
   };
-  for (std::size_t pos = 0; pos < text.size(); pos += len_piece) take(splitter.push(text.substr(pos, len_piece)));
+  for (std::size_t pos = 0; pos < text.size(); pos += len_piece)
+    take(splitter.push(text.substr(pos, len_piece)));
   take(splitter.finish());
   return split;
 }
@@ -59,7 +62,8 @@ TEST(ReasoningSplitter, SplitsTheSameWhereverTheTextIsCut) {
   };
   for (const Case& c : cases) {
     for (const std::size_t len_piece : {1U, 2U, 3U, 5U, 7U, 1000U}) {
-      EXPECT_EQ(split_in_pieces(c.text, c.is_thought_open, len_piece), c.wanted) << c.text << " in pieces of " << len_piece;
+      EXPECT_EQ(split_in_pieces(c.text, c.is_thought_open, len_piece), c.wanted)
+          << c.text << " in pieces of " << len_piece;
     }
   }
 }

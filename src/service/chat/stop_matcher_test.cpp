@@ -12,12 +12,15 @@ struct Outcome {
   bool operator==(const Outcome&) const = default;
 };
 
-void PrintTo(const Outcome& outcome, std::ostream* out) { *out << "{" << outcome.text << "|" << outcome.matched << "}"; }
+void PrintTo(const Outcome& outcome, std::ostream* out) {
+  *out << "{" << outcome.text << "|" << outcome.matched << "}";
+}
 
 Outcome run(std::string_view text, const std::vector<std::string>& stops, std::size_t len_piece) {
   StopMatcher matcher(stops);
   Outcome outcome;
-  for (std::size_t pos = 0; pos < text.size(); pos += len_piece) outcome.text += matcher.push(text.substr(pos, len_piece));
+  for (std::size_t pos = 0; pos < text.size(); pos += len_piece)
+    outcome.text += matcher.push(text.substr(pos, len_piece));
   outcome.text += matcher.finish();
   outcome.matched = matcher.matched();
   return outcome;
@@ -36,8 +39,8 @@ TEST(StopMatcher, EndsTheSameWhereverTheTextIsCut) {
       {"SSTOP", {"STOP"}, {"S", "STOP"}},
       {"aaab", {"aab"}, {"a", "aab"}},
       {"ababac", {"abac"}, {"ab", "abac"}},
-      {"abcd", {"bcd", "c"}, {"ab", "c"}},         // "c" is complete first
-      {"abcd", {"bc", "abc"}, {"", "abc"}},        // complete with the same byte: the longest
+      {"abcd", {"bcd", "c"}, {"ab", "c"}},   // "c" is complete first
+      {"abcd", {"bc", "abc"}, {"", "abc"}},  // complete with the same byte: the longest
       {"x\n\ny", {"\n\n", "\n\n\n"}, {"x", "\n\n"}},
       {"中文字", {"字"}, {"中文", "字"}},
       {"è", {"é"}, {"è", ""}},
@@ -48,7 +51,8 @@ TEST(StopMatcher, EndsTheSameWhereverTheTextIsCut) {
   };
   for (const Case& c : cases) {
     for (const std::size_t len_piece : {1U, 2U, 3U, 4U, 100U}) {
-      EXPECT_EQ(run(c.text, c.stops, len_piece), c.wanted) << c.text << " in pieces of " << len_piece;
+      EXPECT_EQ(run(c.text, c.stops, len_piece), c.wanted)
+          << c.text << " in pieces of " << len_piece;
     }
   }
 }
@@ -68,8 +72,8 @@ TEST(StopMatcher, HoldsBackOnlyAPossibleBeginning) {
 
 TEST(StopMatcher, NeverSplitsACharacter) {
   StopMatcher matcher({"é!"});
-  EXPECT_EQ(matcher.push("aé"), "a");   // may be the beginning of "é!"
-  EXPECT_EQ(matcher.push("è"), "éè");   // shares é's first byte, yet is whole
+  EXPECT_EQ(matcher.push("aé"), "a");  // may be the beginning of "é!"
+  EXPECT_EQ(matcher.push("è"), "éè");  // shares é's first byte, yet is whole
 }
 
 }  // namespace

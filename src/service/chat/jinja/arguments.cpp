@@ -6,10 +6,12 @@
 
 namespace deepwell::service::jinja {
 
-Result<std::vector<std::optional<Value>>> bind_args(const Args& args, std::initializer_list<std::string_view> names,
+Result<std::vector<std::optional<Value>>> bind_args(const Args& args,
+                                                    std::initializer_list<std::string_view> names,
                                                     std::size_t n_required, std::string_view who) {
   if (args.positional.size() > names.size()) {
-    return invalid_argument(concat(who, " takes at most ", names.size(), " argument(s), ", args.positional.size(), " given"));
+    return invalid_argument(concat(who, " takes at most ", names.size(), " argument(s), ",
+                                   args.positional.size(), " given"));
   }
   std::vector<std::optional<Value>> bound(args.positional.begin(), args.positional.end());
   bound.resize(names.size());
@@ -21,7 +23,8 @@ Result<std::vector<std::optional<Value>>> bind_args(const Args& args, std::initi
     place = value;
   }
   for (std::size_t i = 0; i < n_required; ++i) {
-    if (!bound[i]) return invalid_argument(concat(who, " needs the argument '", *(names.begin() + i), "'"));
+    if (!bound[i])
+      return invalid_argument(concat(who, " needs the argument '", *(names.begin() + i), "'"));
   }
   return bound;
 }

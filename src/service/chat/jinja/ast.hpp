@@ -37,8 +37,21 @@ enum class ExprKind : std::uint8_t {
 };
 
 enum class Op : std::uint8_t {
-  kAdd, kSub, kMul, kDiv, kFloorDiv, kMod, kPow,
-  kEq, kNe, kLt, kLe, kGt, kGe, kIn, kNotIn,
+  kAdd,
+  kSub,
+  kMul,
+  kDiv,
+  kFloorDiv,
+  kMod,
+  kPow,
+  kEq,
+  kNe,
+  kLt,
+  kLe,
+  kGt,
+  kGe,
+  kIn,
+  kNotIn,
 };
 
 struct Expr;
@@ -78,8 +91,12 @@ struct Parameter {
   ExprPtr default_value;  // null if the parameter has none
 };
 
-struct Output { ExprPtr expr; };
-struct Literal { Value text; };
+struct Output {
+  ExprPtr expr;
+};
+struct Literal {
+  Value text;
+};
 struct If {
   struct Branch {
     ExprPtr condition;  // null for else
@@ -128,7 +145,9 @@ struct Continue {};
 
 struct Stmt {
   std::uint32_t line = 0;
-  std::variant<Output, Literal, If, For, Set, SetBlock, std::shared_ptr<Macro>, CallBlock, FilterBlock, With, Break, Continue> node;
+  std::variant<Output, Literal, If, For, Set, SetBlock, std::shared_ptr<Macro>, CallBlock,
+               FilterBlock, With, Break, Continue>
+      node;
 };
 
 }  // namespace deepwell::service::jinja

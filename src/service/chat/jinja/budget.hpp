@@ -11,10 +11,10 @@ namespace deepwell::service::jinja {
 
 /// The defaults render a prompt of 100,000 messages and stop an endless template within about two seconds.
 struct Limits {
-  std::uint64_t max_work = 32'000'000;          // evaluated nodes + copied values + built bytes / 16
-  std::size_t max_output_bytes = 64U << 20U;    // of the rendered text, and of any single string
-  std::size_t max_depth = 800;                  // nested evaluations, macro calls included
-  std::size_t max_range = 100'000;              // items of range(), as jinja2's sandbox
+  std::uint64_t max_work = 32'000'000;        // evaluated nodes + copied values + built bytes / 16
+  std::size_t max_output_bytes = 64U << 20U;  // of the rendered text, and of any single string
+  std::size_t max_depth = 800;                // nested evaluations, macro calls included
+  std::size_t max_range = 100'000;            // items of range(), as jinja2's sandbox
 };
 
 /// Deepest nesting of a value that a variable may hold, and of JSON that is read.
@@ -29,8 +29,8 @@ class Budget {
   Status spend(std::uint64_t work) {
     work_ += work;
     if (work_ <= limits_.max_work) return {};
-    return Error{Code::kResourceExhausted,
-                 concat("the template needs more than ", limits_.max_work, " steps; simplify it or send fewer messages")};
+    return Error{Code::kResourceExhausted, concat("the template needs more than ", limits_.max_work,
+                                                  " steps; simplify it or send fewer messages")};
   }
 
   Status spend_items(std::size_t n_items) { return spend(2 * static_cast<std::uint64_t>(n_items)); }
@@ -38,8 +38,8 @@ class Budget {
   /// Asks before a string of this many bytes is built.
   Status spend_bytes(std::size_t n_bytes) {
     if (n_bytes > limits_.max_output_bytes) {
-      return Error{Code::kResourceExhausted,
-                   concat("the template builds a text of more than ", limits_.max_output_bytes, " bytes")};
+      return Error{Code::kResourceExhausted, concat("the template builds a text of more than ",
+                                                    limits_.max_output_bytes, " bytes")};
     }
     return spend(1 + n_bytes / 16);
   }

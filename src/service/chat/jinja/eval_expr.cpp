@@ -12,7 +12,8 @@ namespace {
 
 template <class Entry>
 const Entry* find_entry(std::span<const Entry> table, std::string_view name) {
-  const auto it = std::find_if(table.begin(), table.end(), [&](const Entry& entry) { return entry.name == name; });
+  const auto it = std::find_if(table.begin(), table.end(),
+                               [&](const Entry& entry) { return entry.name == name; });
   return it == table.end() ? nullptr : &*it;
 }
 
@@ -31,12 +32,17 @@ std::span<const Method> methods_of(const Value& object) {
 /// A method bound to its object; empty if the type has none of that name.
 std::optional<Value> bound_method(const Value& object, std::string_view name) {
   if (is_unsafe_method(object, name)) {
-    return Value::undefined(concat("access to attribute '", name, "' of '", type_name(object), "' object is unsafe"));
+    return Value::undefined(
+        concat("access to attribute '", name, "' of '", type_name(object), "' object is unsafe"));
   }
   const Method* method = find_entry(methods_of(object), name);
   if (method == nullptr) return std::nullopt;
   const auto call = method->call;
-  return Value::callable({std::string(name), [object, call](Evaluator& evaluator, const Args& args) { return call(evaluator, object, args); }, {}});
+  return Value::callable({std::string(name),
+                          [object, call](Evaluator& evaluator, const Args& args) {
+                            return call(evaluator, object, args);
+                          },
+                          {}});
 }
 
 /// The item at a Python index, negative ones from the end; null if out of range.
@@ -60,12 +66,14 @@ Result<Value> Evaluator::get_attribute(const Value& object, std::string_view nam
   if (object.is_undefined()) return invalid_argument(std::string(object.undefined_what()));
   if (object.is_namespace()) {
     const auto& attributes = object.as_namespace().attributes;
-    if (const auto it = attributes.find(std::string(name)); it != attributes.end()) return it->second;
+    if (const auto it = attributes.find(std::string(name)); it != attributes.end())
+      return it->second;
   }
   if (object.is_loop()) return loop_attribute(object.as_loop(), name);
   if (object.is_callable()) {
     const auto& attributes = object.as_callable().attributes;
-    if (const auto it = attributes.find(std::string(name)); it != attributes.end()) return it->second;
+    if (const auto it = attributes.find(std::string(name)); it != attributes.end())
+      return it->second;
   }
   if (auto part = group_attribute(object, name)) return std::move(*part);
   if (auto method = bound_method(object, name)) return std::move(*method);
@@ -100,7 +108,8 @@ Result<Value> Evaluator::get_item(const Value& object, const Value& key) {
   }
   Text spelled;
   DW_TRY(append_repr(spelled, key, budget_));
-  if (key.is_text()) return Value::undefined(concat(object_name(object), " has no attribute ", spelled.view()));
+  if (key.is_text())
+    return Value::undefined(concat(object_name(object), " has no attribute ", spelled.view()));
   return Value::undefined(concat(type_name(object), " object has no element ", spelled.view()));
 }
 
@@ -121,7 +130,8 @@ Result<bool> Evaluator::apply_test(std::string_view name, const Value& input, co
 Result<std::size_t> Evaluator::length_of(const Value& value) {
   if (value.is_undefined()) return std::size_t{0};
   if (value.is_dict()) return value.as_dict().entries().size();
-  if (value.is_sequence() && value.as_sequence().kind != SequenceKind::kIterator) return value.as_sequence().items.size();
+  if (value.is_sequence() && value.as_sequence().kind != SequenceKind::kIterator)
+    return value.as_sequence().items.size();
   if (value.is_text()) {
     DW_TRY(budget_.spend_bytes(value.as_text().n_bytes()));
     return n_code_points(value.as_text().view());
@@ -134,7 +144,8 @@ Result<Value> Evaluator::eval(const Expr& expr) {
   const std::size_t max_depth = budget_.limits().max_depth;
   Result<Value> value = Value();
   if (depth_ >= max_depth) {
-    value = Error{Code::kResourceExhausted, concat("the template nests deeper than ", max_depth, " evaluations")};
+    value = Error{Code::kResourceExhausted,
+                  concat("the template nests deeper than ", max_depth, " evaluations")};
   } else if (Status status = budget_.spend(1); !status) {
     value = std::move(status).error();
   } else {
@@ -148,14 +159,18 @@ Result<Value> Evaluator::eval(const Expr& expr) {
 
 Result<Value> Evaluator::eval_kind(const Expr& expr) {
   switch (expr.kind) {
-    case ExprKind::kConstant: return expr.constant;
-    case ExprKind::kName: return eval_name(expr);
+    case ExprKind::kConstant:
+      return expr.constant;
+    case ExprKind::kName:
+      return eval_name(expr);
     case ExprKind::kList:
     case ExprKind::kTuple: {
       DW_ASSIGN(std::vector<Value> items, eval_all(expr.items));
-      return expr.kind == ExprKind::kList ? Value::list(std::move(items)) : Value::tuple(std::move(items));
+      return expr.kind == ExprKind::kList ? Value::list(std::move(items))
+                                          : Value::tuple(std::move(items));
     }
-    case ExprKind::kDict: return eval_dict(expr);
+    case ExprKind::kDict:
+      return eval_dict(expr);
     case ExprKind::kAttribute: {
       DW_ASSIGN(const Value object, eval(*expr.items[0]));
       return get_attribute(object, expr.name);
@@ -165,19 +180,27 @@ Result<Value> Evaluator::eval_kind(const Expr& expr) {
       DW_ASSIGN(const Value key, eval(*expr.items[1]));
       return get_item(object, key);
     }
-    case ExprKind::kSlice: return eval_slice(expr);
-    case ExprKind::kCall: return eval_call(expr);
-    case ExprKind::kFilter: return eval_filter(expr, std::nullopt);
-    case ExprKind::kTest: return eval_test(expr);
+    case ExprKind::kSlice:
+      return eval_slice(expr);
+    case ExprKind::kCall:
+      return eval_call(expr);
+    case ExprKind::kFilter:
+      return eval_filter(expr, std::nullopt);
+    case ExprKind::kTest:
+      return eval_test(expr);
     case ExprKind::kNot: {
       DW_ASSIGN(const Value operand, eval(*expr.items[0]));
       return Value::boolean(!is_true(operand));
     }
     case ExprKind::kNegate:
-    case ExprKind::kPlus: return eval_sign(expr);
-    case ExprKind::kArithmetic: return eval_arithmetic(expr);
-    case ExprKind::kConcat: return eval_concat(expr);
-    case ExprKind::kCompare: return eval_compare(expr);
+    case ExprKind::kPlus:
+      return eval_sign(expr);
+    case ExprKind::kArithmetic:
+      return eval_arithmetic(expr);
+    case ExprKind::kConcat:
+      return eval_concat(expr);
+    case ExprKind::kCompare:
+      return eval_compare(expr);
     case ExprKind::kAnd:
     case ExprKind::kOr: {
       DW_ASSIGN(Value left, eval(*expr.items[0]));
@@ -188,7 +211,8 @@ Result<Value> Evaluator::eval_kind(const Expr& expr) {
       DW_ASSIGN(const Value condition, eval(*expr.items[1]));
       if (is_true(condition)) return eval(*expr.items[0]);
       if (expr.items[2]) return eval(*expr.items[2]);
-      return Value::undefined("the inline if-expression evaluated to false and no else section was defined");
+      return Value::undefined(
+          "the inline if-expression evaluated to false and no else section was defined");
     }
   }
   return internal_error("unknown kind of expression");
@@ -208,7 +232,10 @@ Result<Value> Evaluator::eval_name(const Expr& expr) {
   DW_TRY(budget_.spend(n_scanned / 16));
   if (const Function* function = find_entry(functions(), expr.name)) {
     const auto call = function->call;
-    return Value::callable({std::string(function->name), [call](Evaluator& evaluator, const Args& args) { return call(evaluator, args); }, {}});
+    return Value::callable(
+        {std::string(function->name),
+         [call](Evaluator& evaluator, const Args& args) { return call(evaluator, args); },
+         {}});
   }
   return Value::undefined(concat("'", expr.name, "' is undefined"));
 }
@@ -227,7 +254,8 @@ Result<std::vector<Value>> Evaluator::eval_all(const std::vector<ExprPtr>& exprs
 Result<Value> Evaluator::eval_dict(const Expr& expr) {
   DW_ASSIGN(const std::vector<Value> parts, eval_all(expr.items));
   Dict dict;
-  for (std::size_t i = 0; i + 1 < parts.size(); i += 2) DW_TRY(dict.set(parts[i], parts[i + 1], budget_));
+  for (std::size_t i = 0; i + 1 < parts.size(); i += 2)
+    DW_TRY(dict.set(parts[i], parts[i + 1], budget_));
   return Value::dict(std::move(dict));
 }
 
@@ -298,8 +326,10 @@ Result<Value> Evaluator::eval_test(const Expr& expr) {
 Result<Value> Evaluator::eval_sign(const Expr& expr) {
   DW_ASSIGN(const Value operand, eval(*expr.items[0]));
   if (operand.is_undefined()) return invalid_argument(std::string(operand.undefined_what()));
-  if (!operand.is_number()) return invalid_argument(concat("bad operand type for unary sign: '", type_name(operand), "'"));
-  if (expr.kind == ExprKind::kPlus) return operand.is_float() ? operand : Value::integer(operand.as_int());
+  if (!operand.is_number())
+    return invalid_argument(concat("bad operand type for unary sign: '", type_name(operand), "'"));
+  if (expr.kind == ExprKind::kPlus)
+    return operand.is_float() ? operand : Value::integer(operand.as_int());
   if (operand.is_float()) return Value::real(-operand.as_double());
   return arithmetic(Op::kSub, Value::integer(0), operand, budget_);
 }
@@ -339,7 +369,9 @@ Result<Value> Evaluator::eval_compare(const Expr& expr) {
         if (side->is_undefined()) return invalid_argument(std::string(side->undefined_what()));
       }
       DW_ASSIGN(const int order, compare(left, right, budget_));
-      verdict = op == Op::kLt ? order < 0 : (op == Op::kLe ? order <= 0 : (op == Op::kGt ? order > 0 : order >= 0));
+      verdict = op == Op::kLt
+                    ? order < 0
+                    : (op == Op::kLe ? order <= 0 : (op == Op::kGt ? order > 0 : order >= 0));
     }
     left = std::move(right);
   }

@@ -29,7 +29,8 @@ class Evaluator::Descent {
   Status check() const {
     const std::size_t max_depth = evaluator_.budget_.limits().max_depth;
     if (evaluator_.depth_ <= max_depth) return {};
-    return Error{Code::kResourceExhausted, concat("the template nests deeper than ", max_depth, " evaluations")};
+    return Error{Code::kResourceExhausted,
+                 concat("the template nests deeper than ", max_depth, " evaluations")};
   }
 
  private:
@@ -102,7 +103,8 @@ Result<Evaluator::Flow> Evaluator::exec_stmt(const Stmt& stmt) {
       return Flow::kNext;
     }
     if (const auto* node = std::get_if<CallBlock>(&stmt.node)) return done(exec_call_block(*node));
-    if (const auto* node = std::get_if<FilterBlock>(&stmt.node)) return done(exec_filter_block(*node));
+    if (const auto* node = std::get_if<FilterBlock>(&stmt.node))
+      return done(exec_filter_block(*node));
     if (const auto* node = std::get_if<With>(&stmt.node)) return exec_with(*node);
     return std::holds_alternative<Break>(stmt.node) ? Flow::kBreak : Flow::kContinue;
   };
@@ -114,7 +116,8 @@ Result<Evaluator::Flow> Evaluator::exec_stmt(const Stmt& stmt) {
 Status Evaluator::print(const Value& value) {
   DW_ASSIGN(const Text text, to_text(value, budget_));
   DW_TRY(budget_.spend_bytes(text.n_bytes()));
-  if (out_->n_bytes() + text.n_bytes() > budget_.limits().max_output_bytes) return budget_.spend_bytes(budget_.limits().max_output_bytes + 1);
+  if (out_->n_bytes() + text.n_bytes() > budget_.limits().max_output_bytes)
+    return budget_.spend_bytes(budget_.limits().max_output_bytes + 1);
   out_->append(text);
   return {};
 }
@@ -137,7 +140,8 @@ Result<Evaluator::Flow> Evaluator::exec_for(const For& node) {
   loop->node = &node;
   const std::shared_ptr<Scope> outer = scope_;
   loop->outer = outer;
-  bool is_completed = false;  // some pass came to the end of the body: only then is there no `else`, as in jinja2
+  bool is_completed =
+      false;  // some pass came to the end of the body: only then is there no `else`, as in jinja2
   const auto run = [&]() -> Status {
     while (true) {
       DW_TRY(budget_.spend(1));
@@ -208,7 +212,8 @@ Result<Value> Evaluator::loop_attribute(const std::shared_ptr<Loop>& loop, std::
   if (name == "first") return Value::boolean(index0 == 0);
   if (name == "depth") return Value::integer(1);
   if (name == "depth0") return Value::integer(0);
-  if (name == "previtem") return loop->previous ? *loop->previous : Value::undefined("there is no previous item");
+  if (name == "previtem")
+    return loop->previous ? *loop->previous : Value::undefined("there is no previous item");
   if (name == "last" || name == "nextitem") {
     if (loop->ahead.empty()) {
       DW_ASSIGN(auto item, pull(*loop));
@@ -223,21 +228,30 @@ Result<Value> Evaluator::loop_attribute(const std::shared_ptr<Loop>& loop, std::
     return Value::integer(length.as_int() - index0 - (name == "revindex0" ? 1 : 0));
   }
   if (name == "cycle") {
-    return Value::callable({"cycle", [index0](Evaluator&, const Args& args) -> Result<Value> {
-      if (args.positional.empty()) return invalid_argument("no items for cycling given");
-      return args.positional[static_cast<std::size_t>(index0) % args.positional.size()];
-    }, {}});
+    return Value::callable(
+        {"cycle",
+         [index0](Evaluator&, const Args& args) -> Result<Value> {
+           if (args.positional.empty()) return invalid_argument("no items for cycling given");
+           return args.positional[static_cast<std::size_t>(index0) % args.positional.size()];
+         },
+         {}});
   }
   if (name == "changed") {
-    return Value::callable({"changed", [weak = std::weak_ptr<Loop>(loop)](Evaluator& evaluator, const Args& args) -> Result<Value> {
-      const std::shared_ptr<Loop> self = weak.lock();
-      if (!self) return invalid_argument("loop.changed() is called after its loop");
-      const Value now = Value::list(args.positional);
-      DW_ASSIGN(const bool is_equal, equals(now, Value::list(self->last_changed.value_or(std::vector<Value>())), evaluator.budget()));
-      const bool is_changed = !self->last_changed || !is_equal;
-      self->last_changed = args.positional;
-      return Value::boolean(is_changed);
-    }, {}});
+    return Value::callable(
+        {"changed",
+         [weak = std::weak_ptr<Loop>(loop)](Evaluator& evaluator,
+                                            const Args& args) -> Result<Value> {
+           const std::shared_ptr<Loop> self = weak.lock();
+           if (!self) return invalid_argument("loop.changed() is called after its loop");
+           const Value now = Value::list(args.positional);
+           DW_ASSIGN(const bool is_equal,
+                     equals(now, Value::list(self->last_changed.value_or(std::vector<Value>())),
+                            evaluator.budget()));
+           const bool is_changed = !self->last_changed || !is_equal;
+           self->last_changed = args.positional;
+           return Value::boolean(is_changed);
+         },
+         {}});
   }
   return Value::undefined(concat("'loop' has no attribute '", name, "'"));
 }
@@ -253,7 +267,8 @@ Result<Evaluator::Flow> Evaluator::exec_with(const With& node) {
   scope_ = std::make_shared<Scope>();
   scope_->parent = outer;
   const auto run = [&]() -> Result<Flow> {
-    for (std::size_t i = 0; i < values.size(); ++i) DW_TRY(assign(node.bindings[i].first, values[i]));
+    for (std::size_t i = 0; i < values.size(); ++i)
+      DW_TRY(assign(node.bindings[i].first, values[i]));
     return exec(*node.body);
   };
   Result<Flow> flow = run();
@@ -299,12 +314,14 @@ Status Evaluator::exec_call_block(const CallBlock& node) {
 
 Status Evaluator::assign(const Target& target, const Value& value) {
   if (value.depth() > kMaxValueDepth) {
-    return Error{Code::kResourceExhausted, concat("a value nests deeper than ", kMaxValueDepth, " levels")};
+    return Error{Code::kResourceExhausted,
+                 concat("a value nests deeper than ", kMaxValueDepth, " levels")};
   }
   if (!target.items.empty()) {
     DW_ASSIGN(const std::vector<Value> values, items_of(value));
     if (values.size() != target.items.size()) {
-      return invalid_argument(concat("cannot unpack ", values.size(), " values into ", target.items.size(), " names"));
+      return invalid_argument(
+          concat("cannot unpack ", values.size(), " values into ", target.items.size(), " names"));
     }
     for (std::size_t i = 0; i < values.size(); ++i) DW_TRY(assign(target.items[i], values[i]));
     return {};
@@ -317,13 +334,15 @@ Status Evaluator::assign(const Target& target, const Value& value) {
   name.kind = ExprKind::kName;
   name.name = target.name;
   DW_ASSIGN(const Value space, eval_name(name));
-  if (!space.is_namespace()) return invalid_argument("cannot assign attribute on non-namespace object");
+  if (!space.is_namespace())
+    return invalid_argument("cannot assign attribute on non-namespace object");
   space.as_namespace().attributes[target.attribute] = value;
   return {};
 }
 
 Value Evaluator::make_macro(const std::shared_ptr<Macro>& macro) {
-  if (captured_scopes_.empty() || captured_scopes_.back() != scope_) captured_scopes_.push_back(scope_);
+  if (captured_scopes_.empty() || captured_scopes_.back() != scope_)
+    captured_scopes_.push_back(scope_);
   Callable callable;
   callable.name = macro->name;
   callable.call = [macro, definition = scope_](Evaluator& evaluator, const Args& args) {
@@ -333,7 +352,8 @@ Value Evaluator::make_macro(const std::shared_ptr<Macro>& macro) {
   return Value::callable(std::move(callable));
 }
 
-Result<Value> Evaluator::call_macro(const Macro& macro, const std::shared_ptr<Scope>& definition, const Args& args) {
+Result<Value> Evaluator::call_macro(const Macro& macro, const std::shared_ptr<Scope>& definition,
+                                    const Args& args) {
   const Descent descent(*this);
   DW_TRY(descent.check());
   const std::shared_ptr<Scope> caller_scope = std::exchange(scope_, std::make_shared<Scope>());
@@ -348,12 +368,15 @@ Result<Value> Evaluator::call_macro(const Macro& macro, const std::shared_ptr<Sc
 Status Evaluator::bind_parameters(const Macro& macro, const Args& args) {
   for (std::size_t i = 0; i < macro.parameters.size(); ++i) {
     const Parameter& parameter = macro.parameters[i];
-    const auto named = std::find_if(args.named.begin(), args.named.end(), [&](const auto& arg) { return arg.first == parameter.name; });
+    const auto named = std::find_if(args.named.begin(), args.named.end(),
+                                    [&](const auto& arg) { return arg.first == parameter.name; });
     Target target;
     target.name = parameter.name;
     Value value;
     if (i < args.positional.size()) {
-      if (named != args.named.end()) return invalid_argument(concat("macro '", macro.name, "' got two values for '", parameter.name, "'"));
+      if (named != args.named.end())
+        return invalid_argument(
+            concat("macro '", macro.name, "' got two values for '", parameter.name, "'"));
       value = args.positional[i];
     } else if (named != args.named.end()) {
       value = named->second;
@@ -370,16 +393,20 @@ Status Evaluator::bind_parameters(const Macro& macro, const Args& args) {
 
 Status Evaluator::bind_extras(const Macro& macro, const Args& args) {
   std::vector<Value> varargs;
-  for (std::size_t i = macro.parameters.size(); i < args.positional.size(); ++i) varargs.push_back(args.positional[i]);
+  for (std::size_t i = macro.parameters.size(); i < args.positional.size(); ++i)
+    varargs.push_back(args.positional[i]);
   if (!varargs.empty() && !macro.use_varargs) {
-    return invalid_argument(concat("macro '", macro.name, "' takes not more than ", macro.parameters.size(), " argument(s)"));
+    return invalid_argument(concat("macro '", macro.name, "' takes not more than ",
+                                   macro.parameters.size(), " argument(s)"));
   }
   if (macro.use_varargs) scope_->set("varargs", Value::tuple(std::move(varargs)));
   Dict kwargs;
   const auto is_parameter = [&](std::string_view name) {
-    return std::any_of(macro.parameters.begin(), macro.parameters.end(), [&](const Parameter& parameter) { return parameter.name == name; });
+    return std::any_of(macro.parameters.begin(), macro.parameters.end(),
+                       [&](const Parameter& parameter) { return parameter.name == name; });
   };
-  if (macro.use_caller && !is_parameter("caller")) scope_->set("caller", Value::undefined("no caller defined"));
+  if (macro.use_caller && !is_parameter("caller"))
+    scope_->set("caller", Value::undefined("no caller defined"));
   for (const auto& [name, value] : args.named) {
     if (is_parameter(name)) continue;
     if (name == "caller" && macro.use_caller) {
@@ -387,7 +414,8 @@ Status Evaluator::bind_extras(const Macro& macro, const Args& args) {
     } else if (macro.use_kwargs) {
       kwargs.set(name, value, Trust::kTemplate);
     } else {
-      return invalid_argument(concat("macro '", macro.name, "' takes no keyword argument '", name, "'"));
+      return invalid_argument(
+          concat("macro '", macro.name, "' takes no keyword argument '", name, "'"));
     }
   }
   if (macro.use_kwargs) scope_->set("kwargs", Value::dict(std::move(kwargs)));
@@ -398,7 +426,8 @@ Result<Value> Evaluator::call(const Value& callee, const Args& args) {
   const Descent descent(*this);
   DW_TRY(descent.check());
   if (callee.is_undefined()) return invalid_argument(std::string(callee.undefined_what()));
-  if (!callee.is_callable()) return invalid_argument(concat("'", type_name(callee), "' object is not callable"));
+  if (!callee.is_callable())
+    return invalid_argument(concat("'", type_name(callee), "' object is not callable"));
   const Value keep_alive = callee;
   return keep_alive.as_callable().call(*this, args);
 }

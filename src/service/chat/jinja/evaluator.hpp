@@ -29,8 +29,8 @@ struct Scope {
 /// A running `for`: what `loop` shows. Items pass the loop's `if` as they are asked for, as in jinja2.
 struct Loop {
   std::vector<Value> source;
-  std::size_t n_taken = 0;      // of source
-  std::deque<Value> ahead;      // passed the condition, not yet current
+  std::size_t n_taken = 0;  // of source
+  std::deque<Value> ahead;  // passed the condition, not yet current
   std::optional<Value> previous;
   std::optional<Value> current;
   std::optional<std::vector<Value>> last_changed;  // arguments of loop.changed()
@@ -82,7 +82,8 @@ class Evaluator {
   Status print(const Value& value);
   Status assign(const Target& target, const Value& value);
   Value make_macro(const std::shared_ptr<Macro>& macro);
-  Result<Value> call_macro(const Macro& macro, const std::shared_ptr<Scope>& definition, const Args& args);
+  Result<Value> call_macro(const Macro& macro, const std::shared_ptr<Scope>& definition,
+                           const Args& args);
   Status bind_parameters(const Macro& macro, const Args& args);
   Status bind_extras(const Macro& macro, const Args& args);
 
@@ -112,7 +113,8 @@ class Evaluator {
   std::shared_ptr<Scope> scope_;
   Text* out_ = nullptr;
   std::deque<Namespace> namespaces_;
-  std::vector<std::shared_ptr<Scope>> captured_scopes_;  // macros and their scopes own each other until the end
+  std::vector<std::shared_ptr<Scope>>
+      captured_scopes_;  // macros and their scopes own each other until the end
   std::size_t depth_ = 0;
   std::uint32_t error_line_ = 0;  // of the innermost failing node
   bool is_refused_ = false;

@@ -18,12 +18,22 @@ namespace deepwell::service::jinja {
 /// How deep brackets, operators and blocks may nest in a template.
 inline constexpr std::uint32_t kMaxNesting = 150;
 
+/// The expressions as a list.
+template <class... Exprs>
+std::vector<ExprPtr> pack(Exprs... exprs) {
+  std::vector<ExprPtr> items;
+  (items.push_back(std::move(exprs)), ...);
+  return items;
+}
+
 /// A cursor over tokens; never runs past the kEnd token.
 class TokenStream {
  public:
   explicit TokenStream(std::vector<Token> tokens) : tokens_(std::move(tokens)) {}
 
-  const Token& peek(std::size_t ahead = 0) const { return tokens_[std::min(at_ + ahead, tokens_.size() - 1)]; }
+  const Token& peek(std::size_t ahead = 0) const {
+    return tokens_[std::min(at_ + ahead, tokens_.size() - 1)];
+  }
   const Token& next() {
     const Token& token = peek();
     if (at_ + 1 < tokens_.size()) ++at_;
@@ -59,13 +69,26 @@ class ExprParser {
 
   Result<ExprPtr> parse_expression(bool with_if_else = true);
   /// One expression, or a tuple if commas follow; `end_name` ("in", "recursive") ends it as a closing bracket does.
-  Result<ExprPtr> parse_tuple(bool with_if_else = true, std::string_view end_name = {}, bool has_brackets = false);
+  Result<ExprPtr> parse_tuple(bool with_if_else = true, std::string_view end_name = {},
+                              bool has_brackets = false);
   /// `| name(...)` repeated, or `name(...) | name(...)` at the head of a filter block. `input` may be null.
   Result<ExprPtr> parse_filters(ExprPtr input, bool is_head = false);
   Result<Target> parse_target(bool with_namespace, std::string_view end_name = {});
 
  private:
-  struct Nesting;
+  /// Counts how deep the parser is while it lives.
+  class Nesting {
+   public:
+    explicit Nesting(ExprParser& parser) : parser_(parser) { ++parser_.nesting_; }
+    ~Nesting() { --parser_.nesting_; }
+    Nesting(const Nesting&) = delete;
+    Nesting& operator=(const Nesting&) = delete;
+
+    Status check() const;
+
+   private:
+    ExprParser& parser_;
+  };
 
   using Rule = Result<ExprPtr> (ExprParser::*)();
 
@@ -92,10 +115,13 @@ class ExprParser {
   Result<Arguments> parse_arguments();
   Status parse_argument(Arguments& arguments);
   Result<Target> parse_single_target(bool with_namespace);
-  Result<ExprPtr> parse_arithmetic(Rule operand, std::initializer_list<std::pair<std::string_view, Op>> ops);
+  Result<ExprPtr> parse_arithmetic(Rule operand,
+                                   std::initializer_list<std::pair<std::string_view, Op>> ops);
   bool is_tuple_end(std::string_view end_name) const;
 
-  Result<ExprPtr> make(ExprKind kind, std::uint32_t line, std::vector<ExprPtr> items) const;
+  /// A node, unless it nests too deep.
+  static Result<ExprPtr> make(ExprKind kind, std::uint32_t line, std::vector<ExprPtr> items,
+                              Arguments arguments = {});
 
   TokenStream& tokens_;
   std::uint32_t nesting_ = 0;

@@ -16,11 +16,15 @@ Value iterator(std::vector<Value> items, std::string_view label) {
   return Value::sequence(std::move(sequence));
 }
 
-Value ignore_case(const Value& value) { return value.is_text() ? Value::text(value.as_text().mapped(to_lower_ascii)) : value; }
+Value ignore_case(const Value& value) {
+  return value.is_text() ? Value::text(value.as_text().mapped(to_lower_ascii)) : value;
+}
 
 Result<Value> attribute_path(Evaluator& evaluator, const Value& item, const Value& path,
                              const Value& fallback) {
-  const auto filled = [&](Value value) { return value.is_undefined() && !fallback.is_none() ? fallback : value; };
+  const auto filled = [&](Value value) {
+    return value.is_undefined() && !fallback.is_none() ? fallback : value;
+  };
   if (path.is_none()) return item;
   if (!path.is_text()) {
     DW_ASSIGN(Value value, evaluator.get_item(item, path));
@@ -31,8 +35,10 @@ Result<Value> attribute_path(Evaluator& evaluator, const Value& item, const Valu
   for (std::size_t begin = 0; begin <= names.size();) {
     const std::size_t end = std::min(names.find('.', begin), names.size());
     const std::string_view name = names.substr(begin, end - begin);
-    const bool is_index = !name.empty() && name.size() < 18 && std::all_of(name.begin(), name.end(), is_digit_ascii);
-    const Value key = is_index ? Value::integer(std::stoll(std::string(name))) : Value::text(std::string(name), Trust::kTemplate);
+    const bool is_index =
+        !name.empty() && name.size() < 18 && std::all_of(name.begin(), name.end(), is_digit_ascii);
+    const Value key = is_index ? Value::integer(std::stoll(std::string(name)))
+                               : Value::text(std::string(name), Trust::kTemplate);
     DW_ASSIGN(Value value, evaluator.get_item(found, key));
     found = filled(std::move(value));
     begin = end + 1;
@@ -40,14 +46,16 @@ Result<Value> attribute_path(Evaluator& evaluator, const Value& item, const Valu
   return found;
 }
 
-Status stable_sort_by_keys(std::vector<Value>& items, std::vector<Value>& keys, bool use_reverse, Budget& budget) {
+Status stable_sort_by_keys(std::vector<Value>& items, std::vector<Value>& keys, bool use_reverse,
+                           Budget& budget) {
   DW_TRY(budget.spend_items(items.size()));
   std::vector<std::size_t> order(items.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
   Status failed;
   std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
     if (!failed) return false;
-    const Result<int> result = use_reverse ? compare(keys[b], keys[a], budget) : compare(keys[a], keys[b], budget);
+    const Result<int> result =
+        use_reverse ? compare(keys[b], keys[a], budget) : compare(keys[a], keys[b], budget);
     if (!result) failed = result.error();
     return result && *result < 0;
   });
@@ -72,11 +80,13 @@ Result<Value> length_filter(Evaluator& evaluator, const Value& input, const Args
 
 Result<Value> join_filter(Evaluator& evaluator, const Value& input, const Args& args) {
   DW_ASSIGN(const auto bound, bind_args(args, {"d", "attribute"}, 0, "join"));
-  DW_ASSIGN(const Text separator, to_text(bound[0].value_or(Value::text(Text())), evaluator.budget()));
+  DW_ASSIGN(const Text separator,
+            to_text(bound[0].value_or(Value::text(Text())), evaluator.budget()));
   DW_ASSIGN(const std::vector<Value> items, evaluator.items_of(input));
   Text out;
   for (std::size_t i = 0; i < items.size(); ++i) {
-    DW_ASSIGN(const Value item, attribute_path(evaluator, items[i], bound[1].value_or(Value::none())));
+    DW_ASSIGN(const Value item,
+              attribute_path(evaluator, items[i], bound[1].value_or(Value::none())));
     DW_ASSIGN(const Text text, to_text(item, evaluator.budget()));
     DW_TRY(evaluator.budget().spend_bytes(text.n_bytes() + separator.n_bytes()));
     if (i > 0) out.append(separator);
@@ -111,20 +121,23 @@ Result<Value> list_filter(Evaluator& evaluator, const Value& input, const Args&)
 
 Result<Value> default_filter(Evaluator&, const Value& input, const Args& args) {
   DW_ASSIGN(const auto bound, bind_args(args, {"default_value", "boolean"}, 0, "default"));
-  const bool is_missing = input.is_undefined() || (bound[1] && is_true(*bound[1]) && !is_true(input));
+  const bool is_missing =
+      input.is_undefined() || (bound[1] && is_true(*bound[1]) && !is_true(input));
   if (!is_missing) return input;
   return bound[0].value_or(Value::text(Text()));
 }
 
 Result<Value> reverse_filter(Evaluator& evaluator, const Value& input, const Args&) {
-  if (input.is_text()) return slice(input, Value::none(), Value::none(), Value::integer(-1), evaluator.budget());
+  if (input.is_text())
+    return slice(input, Value::none(), Value::none(), Value::integer(-1), evaluator.budget());
   DW_ASSIGN(std::vector<Value> items, evaluator.items_of(input));
   std::reverse(items.begin(), items.end());
   return iterator(std::move(items), "list_reverseiterator");
 }
 
 /// One sort key an item: the attribute, or a list of them for "a,b".
-Result<std::vector<Value>> sort_keys(Evaluator& evaluator, const std::vector<Value>& items, const Value& attribute, bool is_case_sensitive) {
+Result<std::vector<Value>> sort_keys(Evaluator& evaluator, const std::vector<Value>& items,
+                                     const Value& attribute, bool is_case_sensitive) {
   std::vector<Value> paths = {attribute};
   if (attribute.is_text()) {
     paths.clear();
@@ -150,9 +163,11 @@ Result<std::vector<Value>> sort_keys(Evaluator& evaluator, const std::vector<Val
 }
 
 Result<Value> sort_filter(Evaluator& evaluator, const Value& input, const Args& args) {
-  DW_ASSIGN(const auto bound, bind_args(args, {"reverse", "case_sensitive", "attribute"}, 0, "sort"));
+  DW_ASSIGN(const auto bound,
+            bind_args(args, {"reverse", "case_sensitive", "attribute"}, 0, "sort"));
   DW_ASSIGN(std::vector<Value> items, evaluator.items_of(input));
-  DW_ASSIGN(auto keys, sort_keys(evaluator, items, bound[2].value_or(Value::none()), bound[1] && is_true(*bound[1])));
+  DW_ASSIGN(auto keys, sort_keys(evaluator, items, bound[2].value_or(Value::none()),
+                                 bound[1] && is_true(*bound[1])));
   DW_TRY(stable_sort_by_keys(items, keys, bound[0] && is_true(*bound[0]), evaluator.budget()));
   return Value::list(std::move(items));
 }
@@ -160,11 +175,13 @@ Result<Value> sort_filter(Evaluator& evaluator, const Value& input, const Args& 
 Result<Value> dictsort_filter(Evaluator& evaluator, const Value& input, const Args& args) {
   DW_ASSIGN(const auto bound, bind_args(args, {"case_sensitive", "by", "reverse"}, 0, "dictsort"));
   if (input.is_undefined()) return invalid_argument(std::string(input.undefined_what()));
-  if (!input.is_dict()) return invalid_argument(concat("'", type_name(input), "' object has no attribute 'items'"));
+  if (!input.is_dict())
+    return invalid_argument(concat("'", type_name(input), "' object has no attribute 'items'"));
   std::size_t position = 0;
   if (bound[1]) {
     DW_ASSIGN(const Text by, text_argument(*bound[1], "dictsort"));
-    if (by.view() != "key" && by.view() != "value") return invalid_argument("you can only sort by either \"key\" or \"value\"");
+    if (by.view() != "key" && by.view() != "value")
+      return invalid_argument("you can only sort by either \"key\" or \"value\"");
     position = by.view() == "value" ? 1 : 0;
   }
   const bool is_case_sensitive = bound[0] && is_true(*bound[0]);
@@ -199,7 +216,8 @@ Result<Value> unique_filter(Evaluator& evaluator, const Value& input, const Args
 }
 
 Result<Value> extreme(Evaluator& evaluator, const Value& input, const Args& args, bool is_max) {
-  DW_ASSIGN(const auto bound, bind_args(args, {"case_sensitive", "attribute"}, 0, is_max ? "max" : "min"));
+  DW_ASSIGN(const auto bound,
+            bind_args(args, {"case_sensitive", "attribute"}, 0, is_max ? "max" : "min"));
   DW_ASSIGN(const std::vector<Value> items, evaluator.items_of(input));
   if (items.empty()) return Value::undefined("no aggregated item, sequence was empty");
   std::size_t best = 0;
@@ -214,8 +232,12 @@ Result<Value> extreme(Evaluator& evaluator, const Value& input, const Args& args
   return items[best];
 }
 
-Result<Value> min_filter(Evaluator& evaluator, const Value& input, const Args& args) { return extreme(evaluator, input, args, false); }
-Result<Value> max_filter(Evaluator& evaluator, const Value& input, const Args& args) { return extreme(evaluator, input, args, true); }
+Result<Value> min_filter(Evaluator& evaluator, const Value& input, const Args& args) {
+  return extreme(evaluator, input, args, false);
+}
+Result<Value> max_filter(Evaluator& evaluator, const Value& input, const Args& args) {
+  return extreme(evaluator, input, args, true);
+}
 
 Result<Value> sum_filter(Evaluator& evaluator, const Value& input, const Args& args) {
   DW_ASSIGN(const auto bound, bind_args(args, {"attribute", "start"}, 0, "sum"));
@@ -234,7 +256,8 @@ Result<Value> items_filter(Evaluator& evaluator, const Value& input, const Args&
   if (input.is_undefined()) return iterator(std::move(pairs), "generator");
   if (!input.is_dict()) return invalid_argument("can only get item pairs from a mapping");
   DW_TRY(evaluator.budget().spend_items(2 * input.as_dict().entries().size()));
-  for (const auto& [key, value] : input.as_dict().entries()) pairs.push_back(Value::tuple({key, value}));
+  for (const auto& [key, value] : input.as_dict().entries())
+    pairs.push_back(Value::tuple({key, value}));
   return iterator(std::move(pairs), "generator");
 }
 
@@ -242,7 +265,8 @@ Result<Value> batch_filter(Evaluator& evaluator, const Value& input, const Args&
   DW_ASSIGN(const auto bound, bind_args(args, {"linecount", "fill_with"}, 1, "batch"));
   DW_ASSIGN(const std::int64_t width, int_argument(*bound[0], "batch"));
   DW_ASSIGN(const std::vector<Value> items, evaluator.items_of(input));
-  const auto n_columns = width < 1 ? std::numeric_limits<std::size_t>::max() : static_cast<std::size_t>(width);
+  const auto n_columns =
+      width < 1 ? std::numeric_limits<std::size_t>::max() : static_cast<std::size_t>(width);
   std::vector<Value> rows;
   std::vector<Value> row;
   for (const Value& item : items) {
@@ -261,7 +285,8 @@ Result<Value> batch_filter(Evaluator& evaluator, const Value& input, const Args&
 }
 
 Result<Value> groupby_filter(Evaluator& evaluator, const Value& input, const Args& args) {
-  DW_ASSIGN(const auto bound, bind_args(args, {"attribute", "default", "case_sensitive"}, 1, "groupby"));
+  DW_ASSIGN(const auto bound,
+            bind_args(args, {"attribute", "default", "case_sensitive"}, 1, "groupby"));
   const bool is_case_sensitive = bound[2] && is_true(*bound[2]);
   DW_ASSIGN(std::vector<Value> items, evaluator.items_of(input));
   const auto attribute_of = [&](const Value& item) -> Result<Value> {
@@ -293,24 +318,12 @@ Result<Value> groupby_filter(Evaluator& evaluator, const Value& input, const Arg
 }
 
 constexpr Filter kListFilters[] = {
-    {"length", length_filter},
-    {"count", length_filter},
-    {"join", join_filter},
-    {"first", first_filter},
-    {"last", last_filter},
-    {"list", list_filter},
-    {"default", default_filter},
-    {"d", default_filter},
-    {"reverse", reverse_filter},
-    {"sort", sort_filter},
-    {"dictsort", dictsort_filter},
-    {"unique", unique_filter},
-    {"min", min_filter},
-    {"max", max_filter},
-    {"sum", sum_filter},
-    {"items", items_filter},
-    {"batch", batch_filter},
-    {"groupby", groupby_filter},
+    {"length", length_filter},   {"count", length_filter},      {"join", join_filter},
+    {"first", first_filter},     {"last", last_filter},         {"list", list_filter},
+    {"default", default_filter}, {"d", default_filter},         {"reverse", reverse_filter},
+    {"sort", sort_filter},       {"dictsort", dictsort_filter}, {"unique", unique_filter},
+    {"min", min_filter},         {"max", max_filter},           {"sum", sum_filter},
+    {"items", items_filter},     {"batch", batch_filter},       {"groupby", groupby_filter},
 };
 
 }  // namespace

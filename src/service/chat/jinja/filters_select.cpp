@@ -8,7 +8,8 @@ namespace {
 
 Args without_first(const Args& args, std::size_t n) {
   Args rest = args;
-  rest.positional.erase(rest.positional.begin(), rest.positional.begin() + static_cast<std::ptrdiff_t>(n));
+  rest.positional.erase(rest.positional.begin(),
+                        rest.positional.begin() + static_cast<std::ptrdiff_t>(n));
   return rest;
 }
 
@@ -28,7 +29,8 @@ Result<Value> map_filter(Evaluator& evaluator, const Value& input, const Args& a
   if (!bound[0]) return invalid_argument("map requires a filter argument");
   DW_ASSIGN(const std::vector<Value> items, evaluator.items_of(input));
   for (const Value& item : items) {
-    DW_ASSIGN(Value value, attribute_path(evaluator, item, *bound[0], bound[1].value_or(Value::none())));
+    DW_ASSIGN(Value value,
+              attribute_path(evaluator, item, *bound[0], bound[1].value_or(Value::none())));
     mapped.push_back(std::move(value));
   }
   return iterator(std::move(mapped), "generator");
@@ -40,7 +42,8 @@ Result<Value> select_filter(Evaluator& evaluator, const Value& input, const Args
   std::vector<Value> kept;
   constexpr std::size_t kTestAt = kByAttribute ? 1 : 0;
   if (!is_true(input)) return iterator(std::move(kept), "generator");
-  if (args.positional.size() < kTestAt) return invalid_argument("missing parameter for attribute name");
+  if (args.positional.size() < kTestAt)
+    return invalid_argument("missing parameter for attribute name");
   const bool has_test = args.positional.size() > kTestAt;
   Text name;
   Args rest;

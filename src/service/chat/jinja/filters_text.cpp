@@ -40,7 +40,8 @@ Result<Value> title_filter(Evaluator& evaluator, const Value& input, const Args&
   bool is_start = true;
   return Value::text(text.mapped([&](char c) {
     const bool was_start = is_start;
-    is_start = std::string_view("-({[<").find(c) != std::string_view::npos || is_space(static_cast<unsigned char>(c));
+    is_start = std::string_view("-({[<").find(c) != std::string_view::npos ||
+               is_space(static_cast<unsigned char>(c));
     if (static_cast<unsigned char>(c) >= 0x80) is_start = false;
     return was_start ? to_upper_ascii(c) : to_lower_ascii(c);
   }));
@@ -84,8 +85,10 @@ Result<Value> indent_filter(Evaluator& evaluator, const Value& input, const Args
     indention = bound[0]->as_text();
   } else if (bound[0]) {
     DW_ASSIGN(const std::int64_t width, int_argument(*bound[0], "indent"));
-    DW_TRY(evaluator.budget().spend_bytes(static_cast<std::size_t>(std::max<std::int64_t>(width, 0))));
-    indention = Text(std::string(static_cast<std::size_t>(std::max<std::int64_t>(width, 0)), ' '), Trust::kTemplate);
+    DW_TRY(
+        evaluator.budget().spend_bytes(static_cast<std::size_t>(std::max<std::int64_t>(width, 0))));
+    indention = Text(std::string(static_cast<std::size_t>(std::max<std::int64_t>(width, 0)), ' '),
+                     Trust::kTemplate);
   }
   const bool use_first = bound[1] && is_true(*bound[1]);
   const bool use_blank = bound[2] && is_true(*bound[2]);
@@ -107,7 +110,8 @@ Result<Value> indent_filter(Evaluator& evaluator, const Value& input, const Args
 
 Result<Value> format_filter(Evaluator& evaluator, const Value& input, const Args& args) {
   DW_ASSIGN(const Text format, soft_text(evaluator, input));
-  if (!args.named.empty() && !args.positional.empty()) return invalid_argument("can't handle positional and keyword arguments at the same time");
+  if (!args.named.empty() && !args.positional.empty())
+    return invalid_argument("can't handle positional and keyword arguments at the same time");
   Value values = Value::tuple(args.positional);
   if (!args.named.empty()) {
     Dict named;
@@ -126,14 +130,16 @@ Result<Value> escape_filter(Evaluator& evaluator, const Value& input, const Args
   for (std::size_t pos = 0; pos < text.n_bytes();) {
     const std::size_t end = std::min(text.view().find_first_of(kSpecial, pos), text.n_bytes());
     out.append_slice(text, pos, end);
-    if (end < text.n_bytes()) out.append(kEntities[kSpecial.find(text.view()[end])], text.trust_at(end));
+    if (end < text.n_bytes())
+      out.append(kEntities[kSpecial.find(text.view()[end])], text.trust_at(end));
     pos = end + 1;
   }
   return Value::text(std::move(out));
 }
 
 Result<Value> tojson_filter(Evaluator& evaluator, const Value& input, const Args& args) {
-  DW_ASSIGN(const auto bound, bind_args(args, {"ensure_ascii", "indent", "separators", "sort_keys"}, 0, "tojson"));
+  DW_ASSIGN(const auto bound,
+            bind_args(args, {"ensure_ascii", "indent", "separators", "sort_keys"}, 0, "tojson"));
   JsonStyle style;
   style.use_ascii = bound[0] && is_true(*bound[0]);
   if (bound[1] && !bound[1]->is_none()) {
@@ -142,7 +148,9 @@ Result<Value> tojson_filter(Evaluator& evaluator, const Value& input, const Args
       style.indent = bound[1]->as_text();
     } else {
       DW_ASSIGN(const std::int64_t width, int_argument(*bound[1], "tojson"));
-      style.indent = Text(std::string(static_cast<std::size_t>(std::clamp<std::int64_t>(width, 0, 1000)), ' '), Trust::kData);
+      style.indent =
+          Text(std::string(static_cast<std::size_t>(std::clamp<std::int64_t>(width, 0, 1000)), ' '),
+               Trust::kData);
     }
   }
   if (bound[2] && !bound[2]->is_none()) {
@@ -161,12 +169,14 @@ std::string plain_digits(std::string_view text) {
   const ByteRange range = trimmed(text);
   std::string_view body = text.substr(range.begin, range.end - range.begin);
   if (!body.empty() && body.front() == '+') body.remove_prefix(1);
-  if (!body.empty() && (body.front() == '+' || body.front() == '_' || body.back() == '_')) return "";
+  if (!body.empty() && (body.front() == '+' || body.front() == '_' || body.back() == '_'))
+    return "";
   std::string digits;
   for (std::size_t i = 0; i < body.size(); ++i) {
     if (body[i] != '_') {
       digits.push_back(body[i]);
-    } else if (!is_digit_ascii(body[i - 1]) || i + 1 >= body.size() || !is_digit_ascii(body[i + 1])) {
+    } else if (!is_digit_ascii(body[i - 1]) || i + 1 >= body.size() ||
+               !is_digit_ascii(body[i + 1])) {
       return "";
     }
   }
@@ -177,7 +187,9 @@ std::optional<double> parse_real(std::string_view text) {
   const std::string digits = plain_digits(text);
   double value = 0;
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
-  if (digits.empty() || end != digits.data() + digits.size() || error == std::errc::invalid_argument) return std::nullopt;
+  if (digits.empty() || end != digits.data() + digits.size() ||
+      error == std::errc::invalid_argument)
+    return std::nullopt;
   return value;
 }
 
@@ -186,7 +198,8 @@ std::optional<std::int64_t> parse_whole(std::string_view text, int base) {
   const bool is_negative = !digits.empty() && digits.front() == '-';
   std::string body = is_negative ? digits.substr(1) : digits;
   const std::string_view mark = base == 16 ? "xX" : (base == 8 ? "oO" : (base == 2 ? "bB" : ""));
-  if (body.size() > 2 && body[0] == '0' && mark.find(body[1]) != std::string_view::npos) body = body.substr(2);
+  if (body.size() > 2 && body[0] == '0' && mark.find(body[1]) != std::string_view::npos)
+    body = body.substr(2);
   if (body.empty() || body.front() == '-') return std::nullopt;
   if (is_negative) body.insert(body.begin(), '-');
   std::int64_t value = 0;
@@ -212,8 +225,10 @@ Result<Value> int_filter(Evaluator&, const Value& input, const Args& args) {
   if (input.is_integral()) return Value::integer(input.as_int());
   if (input.is_float()) return truncated(input.as_double()).value_or(fallback);
   if (!input.is_text()) return fallback;
-  if (const auto whole = parse_whole(input.as_text().view(), static_cast<int>(base))) return Value::integer(*whole);
-  if (const auto real = parse_real(input.as_text().view())) return truncated(*real).value_or(fallback);
+  if (const auto whole = parse_whole(input.as_text().view(), static_cast<int>(base)))
+    return Value::integer(*whole);
+  if (const auto real = parse_real(input.as_text().view()))
+    return truncated(*real).value_or(fallback);
   return fallback;
 }
 
@@ -232,7 +247,8 @@ double round_common(double number, int precision) {
   if (precision > 300 || !std::isfinite(number)) return number;
   if (precision >= 0) {
     std::string digits(400, '\0');
-    const auto written = std::to_chars(digits.data(), digits.data() + digits.size(), number, std::chars_format::fixed, precision);
+    const auto written = std::to_chars(digits.data(), digits.data() + digits.size(), number,
+                                       std::chars_format::fixed, precision);
     double rounded = number;
     if (written.ec == std::errc()) std::from_chars(digits.data(), written.ptr, rounded);
     return rounded;
@@ -254,14 +270,17 @@ Result<Value> round_filter(Evaluator& evaluator, const Value& input, const Args&
     method = std::string(text.view());
   }
   if (input.is_undefined()) return invalid_argument(std::string(input.undefined_what()));
-  if (!input.is_number()) return invalid_argument(concat("type ", type_name(input), " doesn't define __round__ method"));
+  if (!input.is_number())
+    return invalid_argument(concat("type ", type_name(input), " doesn't define __round__ method"));
   if (method == "common") {
     if (input.is_integral() && precision >= 0) return Value::integer(input.as_int());
     const double rounded = round_common(input.as_double(), static_cast<int>(precision));
     return input.is_integral() ? truncated(rounded).value_or(input) : Value::real(rounded);
   }
-  if (method != "ceil" && method != "floor") return invalid_argument("method must be common, ceil or floor");
-  DW_ASSIGN(const Value scale, arithmetic(Op::kPow, Value::integer(10), Value::integer(precision), evaluator.budget()));
+  if (method != "ceil" && method != "floor")
+    return invalid_argument("method must be common, ceil or floor");
+  DW_ASSIGN(const Value scale, arithmetic(Op::kPow, Value::integer(10), Value::integer(precision),
+                                          evaluator.budget()));
   DW_ASSIGN(const Value scaled, arithmetic(Op::kMul, input, scale, evaluator.budget()));
   const double number = scaled.as_double();
   const auto whole = truncated(method == "ceil" ? std::ceil(number) : std::floor(number));
@@ -271,25 +290,18 @@ Result<Value> round_filter(Evaluator& evaluator, const Value& input, const Args&
 
 Result<Value> abs_filter(Evaluator& evaluator, const Value& input, const Args&) {
   if (input.is_undefined()) return invalid_argument(std::string(input.undefined_what()));
-  if (!input.is_number()) return invalid_argument(concat("bad operand type for abs(): '", type_name(input), "'"));
+  if (!input.is_number())
+    return invalid_argument(concat("bad operand type for abs(): '", type_name(input), "'"));
   if (input.is_float()) return Value::real(std::abs(input.as_double()));
   if (input.as_int() >= 0) return Value::integer(input.as_int());
   return arithmetic(Op::kSub, Value::integer(0), input, evaluator.budget());
 }
 
 constexpr Filter kTextFilters[] = {
-    {"upper", upper_filter},
-    {"lower", lower_filter},
-    {"capitalize", capitalize_filter},
-    {"title", title_filter},
-    {"trim", trim_filter},
-    {"replace", replace_filter},
-    {"string", string_filter},
-    {"safe", safe_filter},
-    {"indent", indent_filter},
-    {"format", format_filter},
-    {"escape", escape_filter},
-    {"e", escape_filter},
+    {"upper", upper_filter},   {"lower", lower_filter},   {"capitalize", capitalize_filter},
+    {"title", title_filter},   {"trim", trim_filter},     {"replace", replace_filter},
+    {"string", string_filter}, {"safe", safe_filter},     {"indent", indent_filter},
+    {"format", format_filter}, {"escape", escape_filter}, {"e", escape_filter},
     {"tojson", tojson_filter},
 };
 

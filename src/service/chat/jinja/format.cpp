@@ -45,7 +45,9 @@ Result<Conversion> parse_conversion(std::string_view format, std::size_t& pos) {
     conversion.has_key = true;
     pos = end + 1;
   }
-  for (; pos < format.size() && std::string_view("-0+ #").find(format[pos]) != std::string_view::npos; ++pos) {
+  for (;
+       pos < format.size() && std::string_view("-0+ #").find(format[pos]) != std::string_view::npos;
+       ++pos) {
     if (format[pos] == '-') conversion.use_left = true;
     if (format[pos] == '0') conversion.use_zeros = true;
     if (format[pos] == '+') conversion.use_sign = true;
@@ -66,7 +68,9 @@ Result<Conversion> parse_conversion(std::string_view format, std::size_t& pos) {
 
 Result<Text> convert_number(const Conversion& conversion, const Value& value) {
   if (value.is_undefined()) return invalid_argument(std::string(value.undefined_what()));
-  if (!value.is_number()) return invalid_argument(concat("%", conversion.type, " format: a number is required, not ", type_name(value)));
+  if (!value.is_number())
+    return invalid_argument(
+        concat("%", conversion.type, " format: a number is required, not ", type_name(value)));
   const std::string_view sign = conversion.use_sign ? "+" : (conversion.use_space ? " " : "");
   std::array<char, 1400> buffer{};
   const bool is_real = std::string_view("feEgG").find(conversion.type) != std::string_view::npos;
@@ -74,18 +78,24 @@ Result<Text> convert_number(const Conversion& conversion, const Value& value) {
   if (is_real) {
     const std::string pattern = concat("%", sign, ".*", conversion.type);
     const int precision = conversion.precision < 0 ? 6 : conversion.precision;
-    n = std::snprintf(buffer.data(), buffer.size(), pattern.c_str(), precision, value.as_double());  // NOLINT(cert-err33-c)
+    n = std::snprintf(buffer.data(), buffer.size(), pattern.c_str(), precision,
+                      value.as_double());  // NOLINT(cert-err33-c)
   } else {
     const double number = value.as_double();
-    if (value.is_float() && !(number > -9.2e18 && number < 9.2e18)) return invalid_argument("the number does not fit 64 bits");
-    const std::int64_t whole = value.is_float() ? static_cast<std::int64_t>(number) : value.as_int();
+    if (value.is_float() && !(number > -9.2e18 && number < 9.2e18))
+      return invalid_argument("the number does not fit 64 bits");
+    const std::int64_t whole =
+        value.is_float() ? static_cast<std::int64_t>(number) : value.as_int();
     const bool is_negative = whole < 0;
-    const auto magnitude = is_negative ? 0 - static_cast<unsigned long long>(whole) : static_cast<unsigned long long>(whole);
+    const auto magnitude = is_negative ? 0 - static_cast<unsigned long long>(whole)
+                                       : static_cast<unsigned long long>(whole);
     const char type = conversion.type == 'd' || conversion.type == 'i' ? 'u' : conversion.type;
     const std::string pattern = concat(is_negative ? "-" : sign, "%.*ll", type);
-    n = std::snprintf(buffer.data(), buffer.size(), pattern.c_str(), std::max(conversion.precision, 1), magnitude);  // NOLINT(cert-err33-c)
+    n = std::snprintf(buffer.data(), buffer.size(), pattern.c_str(),
+                      std::max(conversion.precision, 1), magnitude);  // NOLINT(cert-err33-c)
   }
-  if (n < 0 || static_cast<std::size_t>(n) >= buffer.size()) return invalid_argument("a formatted number is too long");
+  if (n < 0 || static_cast<std::size_t>(n) >= buffer.size())
+    return invalid_argument("a formatted number is too long");
   return Text(std::string(buffer.data(), static_cast<std::size_t>(n)), Trust::kTemplate);
 }
 
@@ -99,21 +109,25 @@ Result<Text> convert(const Conversion& conversion, const Value& value, Budget& b
     }
     DW_TRY(budget.spend_bytes(text.n_bytes()));
     if (conversion.precision < 0) return text;
-    return text.slice(0, byte_position(text.view(), static_cast<std::size_t>(conversion.precision)));
+    return text.slice(0,
+                      byte_position(text.view(), static_cast<std::size_t>(conversion.precision)));
   }
-  if (std::string_view("diuxXofeEgG").find(conversion.type) != std::string_view::npos) return convert_number(conversion, value);
+  if (std::string_view("diuxXofeEgG").find(conversion.type) != std::string_view::npos)
+    return convert_number(conversion, value);
   return invalid_argument(concat("unsupported format character '", conversion.type, "'"));
 }
 
 void append_padded(Text& out, const Text& text, const Conversion& conversion) {
   const std::size_t n_characters = n_code_points(text.view());
-  const std::size_t n_padding = conversion.width > n_characters ? conversion.width - n_characters : 0;
+  const std::size_t n_padding =
+      conversion.width > n_characters ? conversion.width - n_characters : 0;
   const bool is_number = conversion.type != 's' && conversion.type != 'r';
   if (conversion.use_left) {
     out.append(text);
     out.append(std::string(n_padding, ' '), Trust::kTemplate);
   } else if (conversion.use_zeros && is_number && n_padding > 0) {
-    const bool has_sign = !text.empty() && std::string_view("+- ").find(text.view()[0]) != std::string_view::npos;
+    const bool has_sign =
+        !text.empty() && std::string_view("+- ").find(text.view()[0]) != std::string_view::npos;
     out.append_slice(text, 0, has_sign ? 1 : 0);
     out.append(std::string(n_padding, '0'), Trust::kTemplate);
     out.append_slice(text, has_sign ? 1 : 0, text.n_bytes());
@@ -145,7 +159,8 @@ class Supply {
 
   Status finish() const {
     const bool is_complete = is_tuple_ ? n_taken_ == arguments_.as_sequence().items.size()
-                                       : n_taken_ == 1 || arguments_.is_dict() || (arguments_.is_sequence() && n_taken_ == 0);
+                                       : n_taken_ == 1 || arguments_.is_dict() ||
+                                             (arguments_.is_sequence() && n_taken_ == 0);
     if (is_complete) return {};
     return invalid_argument("not all arguments converted during string formatting");
   }
@@ -161,7 +176,9 @@ Result<Value> field_value(std::string_view field, const Args& args, std::size_t&
   if (field.empty() || std::all_of(field.begin(), field.end(), is_digit_ascii)) {
     std::size_t pos = 0;
     const std::size_t index = field.empty() ? next_auto++ : read_number(field, pos);
-    if (index >= args.positional.size()) return invalid_argument(concat("replacement index ", index, " out of range for positional args"));
+    if (index >= args.positional.size())
+      return invalid_argument(
+          concat("replacement index ", index, " out of range for positional args"));
     return args.positional[index];
   }
   for (const auto& [name, value] : args.named) {
@@ -214,10 +231,12 @@ Result<Text> brace_format(const Text& format, const Args& args, Evaluator& evalu
       pos += 2;
     } else {
       const std::size_t end = view.find('}', pos);
-      if (c == '}' || end == std::string_view::npos) return invalid_argument(concat("single '", c, "' encountered in format string"));
+      if (c == '}' || end == std::string_view::npos)
+        return invalid_argument(concat("single '", c, "' encountered in format string"));
       const std::string_view field = view.substr(pos + 1, end - pos - 1);
       if (field.find_first_of(":![.{") != std::string_view::npos) {
-        return invalid_argument(concat("the format field '{", field, "}' is not supported; use a plain name or number"));
+        return invalid_argument(concat("the format field '{", field,
+                                       "}' is not supported; use a plain name or number"));
       }
       DW_ASSIGN(const Value value, field_value(field, args, next_auto));
       DW_ASSIGN(const Text text, to_text(value, budget));

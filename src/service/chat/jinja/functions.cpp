@@ -12,7 +12,8 @@ namespace {
 
 Result<Value> range_function(Evaluator& evaluator, const Args& args) {
   if (!args.named.empty()) return invalid_argument("range() takes no keyword arguments");
-  if (args.positional.empty() || args.positional.size() > 3) return invalid_argument("range expected 1 to 3 arguments");
+  if (args.positional.empty() || args.positional.size() > 3)
+    return invalid_argument("range expected 1 to 3 arguments");
   std::array<std::int64_t, 3> bounds = {0, 0, 1};
   for (std::size_t i = 0; i < args.positional.size(); ++i) {
     DW_ASSIGN(bounds[i], int_argument(args.positional[i], "range"));
@@ -23,10 +24,12 @@ Result<Value> range_function(Evaluator& evaluator, const Args& args) {
   const std::size_t max_items = evaluator.budget().limits().max_range;
   Sequence range;
   range.kind = SequenceKind::kRange;
-  range.label = step == 1 ? concat("range(", first, ", ", last, ")") : concat("range(", first, ", ", last, ", ", step, ")");
+  range.label = step == 1 ? concat("range(", first, ", ", last, ")")
+                          : concat("range(", first, ", ", last, ", ", step, ")");
   for (std::int64_t i = first; step > 0 ? i < last : i > last;) {
     if (range.items.size() >= max_items) {
-      return Error{Code::kResourceExhausted, concat("range too big: more than ", max_items, " items")};
+      return Error{Code::kResourceExhausted,
+                   concat("range too big: more than ", max_items, " items")};
     }
     range.items.push_back(Value::integer(i));
     if (__builtin_add_overflow(i, step, &i)) break;
@@ -37,7 +40,9 @@ Result<Value> range_function(Evaluator& evaluator, const Args& args) {
 
 /// The entries of dict(...) or namespace(...): a mapping or pairs, then keywords.
 Result<Dict> collect_entries(Evaluator& evaluator, const Args& args, std::string_view who) {
-  if (args.positional.size() > 1) return invalid_argument(concat(who, " expected at most 1 argument, got ", args.positional.size()));
+  if (args.positional.size() > 1)
+    return invalid_argument(
+        concat(who, " expected at most 1 argument, got ", args.positional.size()));
   Dict dict;
   if (!args.positional.empty() && args.positional[0].is_dict()) {
     dict = args.positional[0].as_dict();
@@ -46,7 +51,8 @@ Result<Dict> collect_entries(Evaluator& evaluator, const Args& args, std::string
     DW_ASSIGN(const std::vector<Value> pairs, evaluator.items_of(args.positional[0]));
     for (const Value& pair : pairs) {
       DW_ASSIGN(const std::vector<Value> parts, evaluator.items_of(pair));
-      if (parts.size() != 2) return invalid_argument(concat(who, " needs pairs of a key and a value"));
+      if (parts.size() != 2)
+        return invalid_argument(concat(who, " needs pairs of a key and a value"));
       DW_TRY(dict.set(parts[0], parts[1], evaluator.budget()));
     }
   }
@@ -65,7 +71,8 @@ Result<Value> namespace_function(Evaluator& evaluator, const Args& args) {
   Namespace* space = evaluator.new_namespace();
   for (const auto& [key, value] : entries.entries()) {
     if (!key.is_text()) continue;
-    if (value.depth() > kMaxValueDepth) return Error{Code::kResourceExhausted, "a value nests too deep"};
+    if (value.depth() > kMaxValueDepth)
+      return Error{Code::kResourceExhausted, "a value nests too deep"};
     space->attributes[std::string(key.as_text().view())] = value;
   }
   return Value::name_space(space);
@@ -84,7 +91,8 @@ Result<Value> strftime_now_function(Evaluator& evaluator, const Args& args) {
   if (format.empty()) return Value::text(Text());
   std::array<char, 8192> buffer{};
   // The program runs in the C locale, so names of days and months are English.
-  const std::size_t n = std::strftime(buffer.data(), buffer.size(), std::string(format.view()).c_str(), &evaluator.now());
+  const std::size_t n = std::strftime(buffer.data(), buffer.size(),
+                                      std::string(format.view()).c_str(), &evaluator.now());
   return Value::text(std::string(buffer.data(), n), Trust::kTemplate);
 }
 

@@ -38,16 +38,21 @@ Result<Text> render(const std::string& source, const Json& context, const std::t
 
 /// Compares with what jinja2 did: the text, the words of a refusal, or any other failure.
 ::testing::AssertionResult agrees(const Result<Text>& got, const Json& wanted) {
-  const std::string words = got ? std::string(got->view()) : std::string(code_name(got.error().code)) + ": " + got.error().message;
+  const std::string words =
+      got ? std::string(got->view())
+          : std::string(code_name(got.error().code)) + ": " + got.error().message;
   if (wanted.contains("text")) {
-    if (got && got->view() == wanted["text"].get<std::string>()) return ::testing::AssertionSuccess();
+    if (got && got->view() == wanted["text"].get<std::string>())
+      return ::testing::AssertionSuccess();
   } else if (wanted.contains("refused")) {
     const std::string refusal = wanted["refused"].get<std::string>();
-    if (!got && got.error().code == Code::kInvalidArgument && got.error().message == refusal) return ::testing::AssertionSuccess();
+    if (!got && got.error().code == Code::kInvalidArgument && got.error().message == refusal)
+      return ::testing::AssertionSuccess();
   } else if (!got) {
     return ::testing::AssertionSuccess();
   }
-  return ::testing::AssertionFailure() << "wanted " << wanted.dump() << "\n  got " << Json(words).dump();
+  return ::testing::AssertionFailure()
+         << "wanted " << wanted.dump() << "\n  got " << Json(words).dump();
 }
 
 TEST(JinjaGolden, RendersRealTemplatesAsJinja2Does) {
@@ -59,7 +64,8 @@ TEST(JinjaGolden, RendersRealTemplatesAsJinja2Does) {
     const Json context = golden["contexts"][wanted["context"].get<std::size_t>()];
     Json outcome = wanted;
     for (const char* key : {"template", "title", "context"}) outcome.erase(key);
-    EXPECT_TRUE(agrees(render(read_file(kFolder + "templates/" + name), context, now), outcome)) << name << ": " << wanted["title"];
+    EXPECT_TRUE(agrees(render(read_file(kFolder + "templates/" + name), context, now), outcome))
+        << name << ": " << wanted["title"];
     titles[name].insert(wanted["title"].get<std::string>());
   }
   EXPECT_GE(titles.size(), 15U);
@@ -74,7 +80,8 @@ TEST(JinjaGolden, EvaluatesTheConformanceTableAsJinja2Does) {
     Json outcome = wanted;
     for (const char* key : {"group", "source", "context"}) outcome.erase(key);
     const Json context = wanted.contains("context") ? wanted["context"] : Json();
-    EXPECT_TRUE(agrees(render(wanted["source"], context, now), outcome)) << wanted["group"] << ": " << wanted["source"];
+    EXPECT_TRUE(agrees(render(wanted["source"], context, now), outcome))
+        << wanted["group"] << ": " << wanted["source"];
     ++n_cases;
   }
   EXPECT_GE(n_cases, 1000U);

@@ -21,7 +21,8 @@ class Builder final : public nlohmann::json::json_sax_t {
   bool number_integer(number_integer_t i) override { return add(Value::integer(i)); }
   bool number_unsigned(number_unsigned_t u) override {
     const bool fits = u <= static_cast<number_unsigned_t>(std::numeric_limits<std::int64_t>::max());
-    return add(fits ? Value::integer(static_cast<std::int64_t>(u)) : Value::real(static_cast<double>(u)));
+    return add(fits ? Value::integer(static_cast<std::int64_t>(u))
+                    : Value::real(static_cast<double>(u)));
   }
   bool number_float(number_float_t d, const string_t&) override { return add(Value::real(d)); }
   bool string(string_t& s) override { return add(Value::text(std::move(s), trust_)); }
@@ -42,7 +43,8 @@ class Builder final : public nlohmann::json::json_sax_t {
     frames_.pop_back();
     return add(Value::list(std::move(items)));
   }
-  bool parse_error(std::size_t position, const std::string&, const nlohmann::detail::exception&) override {
+  bool parse_error(std::size_t position, const std::string&,
+                   const nlohmann::detail::exception&) override {
     return fail(concat("not valid JSON at byte ", position));
   }
 
@@ -62,7 +64,8 @@ class Builder final : public nlohmann::json::json_sax_t {
     return false;
   }
   bool open(bool is_object) {
-    if (frames_.size() + 1 >= kMaxValueDepth) return fail(concat("JSON nested deeper than ", kMaxValueDepth, " levels"));
+    if (frames_.size() + 1 >= kMaxValueDepth)
+      return fail(concat("JSON nested deeper than ", kMaxValueDepth, " levels"));
     frames_.push_back({});
     frames_.back().is_object = is_object;
     return true;
@@ -92,7 +95,8 @@ class Writer {
     if (value.is_dict()) return write_dict(value.as_dict(), level);
     if (value.is_sequence()) {
       const SequenceKind kind = value.as_sequence().kind;
-      if (kind == SequenceKind::kList || kind == SequenceKind::kTuple) return write_list(value.as_sequence(), level);
+      if (kind == SequenceKind::kList || kind == SequenceKind::kTuple)
+        return write_list(value.as_sequence(), level);
     }
     DW_ASSIGN(const std::string spelled, scalar(value));
     put(spelled);
@@ -114,26 +118,36 @@ class Writer {
       if (std::isinf(number)) return std::string(number < 0 ? "-Infinity" : "Infinity");
       return float_repr(number);
     }
-    return invalid_argument(concat("Object of type ", type_name(value), " is not JSON serializable"));
+    return invalid_argument(
+        concat("Object of type ", type_name(value), " is not JSON serializable"));
   }
 
   static void append_unicode_escape(std::string& escaped, char32_t unit) {
     static constexpr std::string_view kDigits = "0123456789abcdef";
     escaped += "\\u";
-    for (unsigned shift = 16; shift > 0; shift -= 4) escaped += kDigits[(unit >> (shift - 4)) & 0xFU];
+    for (unsigned shift = 16; shift > 0; shift -= 4)
+      escaped += kDigits[(unit >> (shift - 4)) & 0xFU];
   }
 
   /// Empty if the character stands for itself.
   std::string escape(char32_t c) const {
     switch (c) {
-      case U'"': return "\\\"";
-      case U'\\': return "\\\\";
-      case U'\n': return "\\n";
-      case U'\r': return "\\r";
-      case U'\t': return "\\t";
-      case U'\b': return "\\b";
-      case U'\f': return "\\f";
-      default: break;
+      case U'"':
+        return "\\\"";
+      case U'\\':
+        return "\\\\";
+      case U'\n':
+        return "\\n";
+      case U'\r':
+        return "\\r";
+      case U'\t':
+        return "\\t";
+      case U'\b':
+        return "\\b";
+      case U'\f':
+        return "\\f";
+      default:
+        break;
     }
     std::string escaped;
     if (c < 0x20 || (style_.use_ascii && c > 0x7E && c < 0x10000)) {
@@ -196,11 +210,12 @@ class Writer {
     if (!style_.use_sorted_keys) return entries;
     DW_TRY(budget_.spend(entries.size() * 20));
     Status failed;
-    std::stable_sort(entries.begin(), entries.end(), [&](const Dict::Entry* a, const Dict::Entry* b) {
-      const Result<int> order = compare(a->first, b->first, budget_);
-      if (!order) failed = order.error();
-      return order && *order < 0;
-    });
+    std::stable_sort(entries.begin(), entries.end(),
+                     [&](const Dict::Entry* a, const Dict::Entry* b) {
+                       const Result<int> order = compare(a->first, b->first, budget_);
+                       if (!order) failed = order.error();
+                       return order && *order < 0;
+                     });
     DW_TRY(failed);
     return entries;
   }
@@ -208,7 +223,8 @@ class Writer {
   Status write_key(const Value& key) {
     if (key.is_text()) return write_text(key.as_text());
     if (!key.is_number() && !key.is_none()) {
-      return invalid_argument(concat("keys must be str, int, float, bool or None, not ", type_name(key)));
+      return invalid_argument(
+          concat("keys must be str, int, float, bool or None, not ", type_name(key)));
     }
     DW_ASSIGN(const std::string spelled, scalar(key));
     put(concat("\"", spelled, "\""));

@@ -101,16 +101,20 @@ class Lexer {
  private:
   void push(TokenType type, std::string text) {
     const auto n_lines = static_cast<std::uint32_t>(std::count(text.begin(), text.end(), '\n'));
-    if (type != TokenType::kData || !text.empty()) tokens_.push_back({type, line_, std::move(text)});
+    if (type != TokenType::kData || !text.empty())
+      tokens_.push_back({type, line_, std::move(text)});
     if (type == TokenType::kData) line_ += n_lines;
   }
 
   void count_lines(std::size_t begin, std::size_t end) {
-    line_ += static_cast<std::uint32_t>(std::count(source_.begin() + static_cast<std::ptrdiff_t>(begin),
-                                                   source_.begin() + static_cast<std::ptrdiff_t>(end), '\n'));
+    line_ += static_cast<std::uint32_t>(
+        std::count(source_.begin() + static_cast<std::ptrdiff_t>(begin),
+                   source_.begin() + static_cast<std::ptrdiff_t>(end), '\n'));
   }
 
-  bool starts_with(std::size_t at, std::string_view what) const { return source_.compare(at, what.size(), what) == 0; }
+  bool starts_with(std::size_t at, std::string_view what) const {
+    return source_.compare(at, what.size(), what) == 0;
+  }
 
   std::size_t skip_space(std::size_t at) const {
     while (at < source_.size()) {
@@ -122,8 +126,11 @@ class Lexer {
   }
 
   std::size_t find_tag() const {
-    for (std::size_t at = source_.find('{', pos_); at != std::string::npos; at = source_.find('{', at + 1)) {
-      if (at + 1 < source_.size() && (source_[at + 1] == '{' || source_[at + 1] == '%' || source_[at + 1] == '#')) return at;
+    for (std::size_t at = source_.find('{', pos_); at != std::string::npos;
+         at = source_.find('{', at + 1)) {
+      if (at + 1 < source_.size() &&
+          (source_[at + 1] == '{' || source_[at + 1] == '%' || source_[at + 1] == '#'))
+        return at;
     }
     return std::string::npos;
   }
@@ -160,7 +167,8 @@ class Lexer {
 
   bool is_end_tag(std::size_t at, std::string_view close, bool allow_plus) const {
     if (starts_with(at, close)) return true;
-    const bool has_sign = at < source_.size() && (source_[at] == '-' || (allow_plus && source_[at] == '+'));
+    const bool has_sign =
+        at < source_.size() && (source_[at] == '-' || (allow_plus && source_[at] == '+'));
     return has_sign && starts_with(at + 1, close);
   }
 
@@ -205,7 +213,8 @@ class Lexer {
   Status lex_raw(std::size_t begin) {
     count_lines(pos_, begin);
     pos_ = begin;
-    for (std::size_t tag = source_.find("{%", begin); tag != std::string::npos; tag = source_.find("{%", tag + 1)) {
+    for (std::size_t tag = source_.find("{%", begin); tag != std::string::npos;
+         tag = source_.find("{%", tag + 1)) {
       std::size_t at = tag + 2;
       char sign = 0;
       if (at < source_.size() && (source_[at] == '-' || source_[at] == '+')) sign = source_[at++];
@@ -248,7 +257,8 @@ class Lexer {
     while (end < source_.size()) {
       if (is_digit(source_[end])) {
         ++end;
-      } else if (end > at && source_[end] == '_' && end + 1 < source_.size() && is_digit(source_[end + 1])) {
+      } else if (end > at && source_[end] == '_' && end + 1 < source_.size() &&
+                 is_digit(source_[end + 1])) {
         end += 2;
       } else {
         break;
@@ -278,7 +288,9 @@ class Lexer {
         if (n_fraction > 0) float_end += 1 + n_fraction;
       }
       if (float_end < source_.size() && (source_[float_end] == 'e' || source_[float_end] == 'E')) {
-        const std::size_t has_sign = float_end + 1 < source_.size() && (source_[float_end + 1] == '+' || source_[float_end + 1] == '-');
+        const std::size_t has_sign =
+            float_end + 1 < source_.size() &&
+            (source_[float_end + 1] == '+' || source_[float_end + 1] == '-');
         const std::size_t n_exponent = decimal_length(float_end + 1 + has_sign);
         if (n_exponent > 0) float_end += 1 + has_sign + n_exponent;
       }
@@ -294,8 +306,10 @@ class Lexer {
     const char base = pos_ + 1 < source_.size() ? to_lower_ascii(source_[pos_ + 1]) : '\0';
     const int radix = base == 'x' ? 16 : (base == 'o' ? 8 : (base == 'b' ? 2 : 0));
     if (radix != 0) {
-      const std::size_t first = pos_ + 2 + (pos_ + 2 < source_.size() && source_[pos_ + 2] == '_' ? 1 : 0);
-      const std::size_t n = digits_length(first, [&](char c) { return hex_value(c) >= 0 && hex_value(c) < radix; });
+      const std::size_t first =
+          pos_ + 2 + (pos_ + 2 < source_.size() && source_[pos_ + 2] == '_' ? 1 : 0);
+      const std::size_t n =
+          digits_length(first, [&](char c) { return hex_value(c) >= 0 && hex_value(c) < radix; });
       if (n > 0) return push_number(TokenType::kInteger, first + n);
     }
     push_number(TokenType::kInteger, pos_ + digits_length(pos_, [](char c) { return c == '0'; }));
@@ -316,7 +330,10 @@ class Lexer {
     while (end < source_.size() && source_[end] != quote) end += source_[end] == '\\' ? 2 : 1;
     if (end >= source_.size()) return syntax_error(line_, "a string literal has no end");
     auto text = unescape(std::string_view(source_).substr(pos_ + 1, end - pos_ - 1));
-    if (!text) return syntax_error(line_, concat("malformed escape in string literal ", source_.substr(pos_, std::min<std::size_t>(end + 1 - pos_, 40))));
+    if (!text)
+      return syntax_error(line_,
+                          concat("malformed escape in string literal ",
+                                 source_.substr(pos_, std::min<std::size_t>(end + 1 - pos_, 40))));
     push(TokenType::kString, std::move(*text));
     count_lines(pos_, end);
     pos_ = end + 1;
@@ -333,13 +350,16 @@ class Lexer {
     }
     const char c = source_[pos_];
     if (std::string_view("+-/*%~[](){}><=.:|,;").find(c) == std::string_view::npos) {
-      return syntax_error(line_, concat("unexpected character '", source_.substr(pos_, code_point_at(source_, pos_).n_bytes), "'"));
+      return syntax_error(line_,
+                          concat("unexpected character '",
+                                 source_.substr(pos_, code_point_at(source_, pos_).n_bytes), "'"));
     }
     if (c == '{') open_brackets.push_back('}');
     if (c == '(') open_brackets.push_back(')');
     if (c == '[') open_brackets.push_back(']');
     if (c == '}' || c == ')' || c == ']') {
-      if (open_brackets.empty() || open_brackets.back() != c) return syntax_error(line_, concat("unexpected '", c, "'"));
+      if (open_brackets.empty() || open_brackets.back() != c)
+        return syntax_error(line_, concat("unexpected '", c, "'"));
       open_brackets.pop_back();
     }
     push(TokenType::kOperator, std::string(1, c));
@@ -355,8 +375,12 @@ class Lexer {
 
 }  // namespace
 
-Error syntax_error(std::uint32_t line, std::string_view what) { return invalid_argument(concat("line ", line, ": ", what)); }
+Error syntax_error(std::uint32_t line, std::string_view what) {
+  return invalid_argument(concat("line ", line, ": ", what));
+}
 
-Result<std::vector<Token>> tokenize(std::string_view source) { return Lexer(normalize_newlines(source)).run(); }
+Result<std::vector<Token>> tokenize(std::string_view source) {
+  return Lexer(normalize_newlines(source)).run();
+}
 
 }  // namespace deepwell::service::jinja

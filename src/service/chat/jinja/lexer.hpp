@@ -17,7 +17,7 @@ enum class TokenType : std::uint8_t {
   kBlockBegin,     // {%
   kBlockEnd,       // %}
   kName,
-  kString,         // escapes resolved
+  kString,  // escapes resolved
   kInteger,
   kFloat,
   kOperator,

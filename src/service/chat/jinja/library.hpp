@@ -50,7 +50,8 @@ bool is_unsafe_method(const Value& object, std::string_view name);
 
 /// Values by parameter, in the order of `names`; absent ones are empty. Errors: too many arguments, an unknown name,
 /// one given twice, one of the first `n_required` missing.
-Result<std::vector<std::optional<Value>>> bind_args(const Args& args, std::initializer_list<std::string_view> names,
+Result<std::vector<std::optional<Value>>> bind_args(const Args& args,
+                                                    std::initializer_list<std::string_view> names,
                                                     std::size_t n_required, std::string_view who);
 /// The value as an int (a bool counts). Error: another type.
 Result<std::int64_t> int_argument(const Value& value, std::string_view who);
@@ -61,13 +62,16 @@ Result<Text> text_argument(const Value& value, std::string_view who);
 Result<Value> arithmetic(Op op, const Value& a, const Value& b, Budget& budget);
 Result<bool> contains(const Value& container, const Value& item, Evaluator& evaluator);
 /// a[first:last:step]; bounds may be none. Not sliceable gives Undefined.
-Result<Value> slice(const Value& object, const Value& first, const Value& last, const Value& step, Budget& budget);
+Result<Value> slice(const Value& object, const Value& first, const Value& last, const Value& step,
+                    Budget& budget);
 /// Python's `format % arguments`.
 Result<Text> percent_format(const Text& format, const Value& arguments, Budget& budget);
 /// Python's format.format(...), without format specifications.
 Result<Text> brace_format(const Text& format, const Args& args, Evaluator& evaluator);
-Result<Text> strip(const Text& text, const std::optional<Value>& characters, bool left, bool right, Budget& budget);
-Result<Text> replace(const Text& text, const Text& old_part, const Text& new_part, std::int64_t max_count, Budget& budget);
+Result<Text> strip(const Text& text, const std::optional<Value>& characters, bool left, bool right,
+                   Budget& budget);
+Result<Text> replace(const Text& text, const Text& old_part, const Text& new_part,
+                     std::int64_t max_count, Budget& budget);
 /// One Text a character, as Python iterates over a string.
 Result<std::vector<Value>> split_characters(const Text& text, Budget& budget);
 Text capitalize(const Text& text);
@@ -77,7 +81,8 @@ Result<Value> attribute_path(Evaluator& evaluator, const Value& item, const Valu
                              const Value& fallback = Value::none());
 /// As jinja2 sorts: texts without regard to case unless asked.
 Value ignore_case(const Value& value);
-Status stable_sort_by_keys(std::vector<Value>& items, std::vector<Value>& keys, bool use_reverse, Budget& budget);
+Status stable_sort_by_keys(std::vector<Value>& items, std::vector<Value>& keys, bool use_reverse,
+                           Budget& budget);
 Value iterator(std::vector<Value> items, std::string_view label);
 
 }  // namespace deepwell::service::jinja

@@ -14,7 +14,8 @@ std::string repeated(std::string_view part, std::size_t n) {
   return out;
 }
 
-Result<Text> render(const std::string& source, Limits limits = {.max_work = 2'000'000, .max_output_bytes = 1U << 22U},
+Result<Text> render(const std::string& source,
+                    Limits limits = {.max_work = 2'000'000, .max_output_bytes = 1U << 22U},
                     const std::string& variables = "{}") {
   DW_ASSIGN(const Template parsed, Template::parse(source));
   DW_ASSIGN(const Value context, value_from_json(variables));
@@ -24,18 +25,28 @@ Result<Text> render(const std::string& source, Limits limits = {.max_work = 2'00
 TEST(Limits, EndEndlessWork) {
   const char* const sources[] = {
       "{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}",
-      "{% set ns = namespace(s='x') %}{% for i in range(64) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}",
-      "{% set ns = namespace(s='x') %}{% for i in range(64) %}{% set ns.s = ns.s + ns.s %}{% endfor %}",
-      "{% set ns = namespace(l=[1]) %}{% for i in range(64) %}{% set ns.l = ns.l + ns.l %}{% endfor %}",
-      "{% set ns = namespace(l=[1]) %}{% for i in range(40) %}{% set ns.l = [ns.l, ns.l] %}{% endfor %}{{ ns.l }}",
-      "{% set ns = namespace(l=[1]) %}{% for i in range(40) %}{% set ns.l = [ns.l, ns.l] %}{% endfor %}{{ ns.l|tojson }}",
-      "{% set ns = namespace(l=1, m=1) %}{% for i in range(40) %}{% set ns.l = [ns.l, ns.l] %}{% set ns.m = [ns.m, ns.m] %}{% endfor %}{{ ns.l == ns.m }}",
-      "{% set ns = namespace(l=(1,)) %}{% for i in range(40) %}{% set ns.l = (ns.l, ns.l) %}{% endfor %}{{ {ns.l: 1} }}",
-      "{% set ns = namespace(l=[1]) %}{% for i in range(100000) %}{% set ns.l = [ns.l] %}{% endfor %}",
-      "{% set ns = namespace(l={}) %}{% for i in range(100000) %}{% set ns.l = {'k': ns.l} %}{% endfor %}",
+      "{% set ns = namespace(s='x') %}{% for i in range(64) %}{% set ns.s = ns.s ~ ns.s %}{% "
+      "endfor %}",
+      "{% set ns = namespace(s='x') %}{% for i in range(64) %}{% set ns.s = ns.s + ns.s %}{% "
+      "endfor %}",
+      "{% set ns = namespace(l=[1]) %}{% for i in range(64) %}{% set ns.l = ns.l + ns.l %}{% "
+      "endfor %}",
+      "{% set ns = namespace(l=[1]) %}{% for i in range(40) %}{% set ns.l = [ns.l, ns.l] %}{% "
+      "endfor %}{{ ns.l }}",
+      "{% set ns = namespace(l=[1]) %}{% for i in range(40) %}{% set ns.l = [ns.l, ns.l] %}{% "
+      "endfor %}{{ ns.l|tojson }}",
+      "{% set ns = namespace(l=1, m=1) %}{% for i in range(40) %}{% set ns.l = [ns.l, ns.l] %}{% "
+      "set ns.m = [ns.m, ns.m] %}{% endfor %}{{ ns.l == ns.m }}",
+      "{% set ns = namespace(l=(1,)) %}{% for i in range(40) %}{% set ns.l = (ns.l, ns.l) %}{% "
+      "endfor %}{{ {ns.l: 1} }}",
+      "{% set ns = namespace(l=[1]) %}{% for i in range(100000) %}{% set ns.l = [ns.l] %}{% endfor "
+      "%}",
+      "{% set ns = namespace(l={}) %}{% for i in range(100000) %}{% set ns.l = {'k': ns.l} %}{% "
+      "endfor %}",
       "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
       "{% macro f(n) %}{% for i in [1, 2] %}{{ f(n + 1) }}{% endfor %}{% endmacro %}{{ f(0) }}",
-      "{% macro f() %}{{ caller() }}{% endmacro %}{% macro g() %}{% call f() %}{{ g() }}{% endcall %}{% endmacro %}{{ g() }}",
+      "{% macro f() %}{{ caller() }}{% endmacro %}{% macro g() %}{% call f() %}{{ g() }}{% endcall "
+      "%}{% endmacro %}{{ g() }}",
       "{{ 'x' * 10 ** 15 }}",
       "{{ [1] * 10 ** 15 }}",
       "{{ 'xxxx'|replace('x', 'y' * 2000000) }}",
@@ -45,16 +56,21 @@ TEST(Limits, EndEndlessWork) {
       "{{ 'a'|indent(10 ** 12, true) }}",
       "{{ [1]|batch(10 ** 12, 0)|list }}",
       "{{ range(10 ** 9)|list }}",
-      "{% for i in range(100000) %}{{ 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx' * 10 }}{% endfor %}",
-      "{% set big = 'ab' * 1000000 %}{% for i in range(100000) %}{{ 'ba' * 500000 in big }}{% endfor %}",
-      "{% set big = 'ab ' * 100000 %}{% for i in range(100000) %}{{ big.rsplit(none, 99999)|length }}{% endfor %}",
-      "{% for i in range(100000) %}{% macro m() %}{% endmacro %}{% set n = namespace() %}{% set l = range(1000) %}{% endfor %}",
+      "{% for i in range(100000) %}{{ 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx' * 10 }}{% "
+      "endfor %}",
+      "{% set big = 'ab' * 1000000 %}{% for i in range(100000) %}{{ 'ba' * 500000 in big }}{% "
+      "endfor %}",
+      "{% set big = 'ab ' * 100000 %}{% for i in range(100000) %}{{ big.rsplit(none, 99999)|length "
+      "}}{% endfor %}",
+      "{% for i in range(100000) %}{% macro m() %}{% endmacro %}{% set n = namespace() %}{% set l "
+      "= range(1000) %}{% endfor %}",
       "{% for i in range(10000) %}{{ range(10000)|sort|length }}{% endfor %}",
   };
   for (const char* const source : sources) {
     const Result<Text> text = render(source);
     ASSERT_FALSE(text) << source;
-    EXPECT_EQ(text.error().code, Code::kResourceExhausted) << source << ": " << text.error().message;
+    EXPECT_EQ(text.error().code, Code::kResourceExhausted)
+        << source << ": " << text.error().message;
     EXPECT_TRUE(text.error().message.starts_with("line 1: ")) << text.error().message;
   }
 }
@@ -110,22 +126,27 @@ TEST(Limits, RefuseJsonThatNestsTooDeep) {
 
 TEST(Limits, LetALongConversationPass) {
   std::string messages;
-  for (int i = 0; i < 20'000; ++i) messages += concat(i == 0 ? "" : ",", R"({"role":"user","content":"message )", i, "\"}");
-  const std::string source = "{% for m in messages %}{{ '<' + m.role + '>' + m.content + '\\n' }}{% endfor %}";
+  for (int i = 0; i < 20'000; ++i)
+    messages += concat(i == 0 ? "" : ",", R"({"role":"user","content":"message )", i, "\"}");
+  const std::string source =
+      "{% for m in messages %}{{ '<' + m.role + '>' + m.content + '\\n' }}{% endfor %}";
   const Result<Text> text = render(source, {}, R"({"messages":[)" + messages + "]}");
   ASSERT_TRUE(text) << text.error().message;
   EXPECT_GT(text->n_bytes(), 380'000U);
 }
 
 TEST(Limits, NamespacesMayHoldThemselves) {
-  const Result<Text> text = render("{% set ns = namespace() %}{% set ns.a = ns %}{% set ns.b = [ns] %}{{ ns.a.b[0].a is defined }}{{ ns == ns.a }}");
+  const Result<Text> text = render(
+      "{% set ns = namespace() %}{% set ns.a = ns %}{% set ns.b = [ns] %}{{ ns.a.b[0].a is defined "
+      "}}{{ ns == ns.a }}");
   ASSERT_TRUE(text) << text.error().message;
   EXPECT_EQ(text->view(), "TrueTrue");
 }
 
 TEST(Limits, MacrosAndLoopsMayOutliveTheirScope) {
   const Result<Text> text = render(
-      "{% set ns = namespace() %}{% for i in [1, 2] %}{% macro m() %}m{{ i }}{% endmacro %}{% set ns.m = m %}{% set ns.l = loop %}"
+      "{% set ns = namespace() %}{% for i in [1, 2] %}{% macro m() %}m{{ i }}{% endmacro %}{% set "
+      "ns.m = m %}{% set ns.l = loop %}"
       "{% set ns.c = loop.changed %}{% endfor %}{{ ns.m() }}{{ ns.l.index }}{{ ns.l.last }}");
   ASSERT_TRUE(text) << text.error().message;
   EXPECT_EQ(text->view(), "m22True");
@@ -134,7 +155,8 @@ TEST(Limits, MacrosAndLoopsMayOutliveTheirScope) {
 TEST(Errors, NameTheLineOfWhatFailed) {
   const std::pair<const char*, const char*> cases[] = {
       {"a\nb\n{{ x.y }}", "line 3: 'x' is undefined"},
-      {"{% if 1 %}\n\n{{ 1 + 'a' }}{% endif %}", "line 3: can only concatenate str (not \"int\") to str"},
+      {"{% if 1 %}\n\n{{ 1 + 'a' }}{% endif %}",
+       "line 3: can only concatenate str (not \"int\") to str"},
       {"{{ 'a\nb' }}\n{{ none.x.y }}", "line 3: None has no attribute 'x'"},
       {"{#\n\n#}\n{{ {}.a.b }}", "line 4: 'dict object' has no attribute 'a'"},
       {"{% for i in [1] %}\n{{ i|nope }}{% endfor %}", "line 2: no filter named 'nope'"},

@@ -30,7 +30,8 @@ std::vector<Value> split_words(const Text& text, std::int64_t max_splits) {
       break;
     }
     std::size_t end = pos;
-    while (end < view.size() && !is_space(code_point_at(view, end).value)) end += code_point_at(view, end).n_bytes;
+    while (end < view.size() && !is_space(code_point_at(view, end).value))
+      end += code_point_at(view, end).n_bytes;
     words.push_back(text_value(text.slice(pos, end)));
     pos = end + trimmed(view.substr(end), true, false).begin;
   }
@@ -73,7 +74,8 @@ std::vector<Value> split_by(const Text& text, std::string_view separator, std::i
   return parts;
 }
 
-std::vector<Value> split_by_from_right(const Text& text, std::string_view separator, std::int64_t max_splits) {
+std::vector<Value> split_by_from_right(const Text& text, std::string_view separator,
+                                       std::int64_t max_splits) {
   std::vector<Value> parts;
   std::size_t to = text.n_bytes();
   while (max_splits < 0 || static_cast<std::int64_t>(parts.size()) < max_splits) {
@@ -100,7 +102,10 @@ Result<Value> split_method(Evaluator& evaluator, const Value& self, const Args& 
     DW_TRY(evaluator.budget().spend_items(text.n_bytes()));
     if constexpr (kFromRight) {
       if (max_splits >= 0) {  // each word from the right walks the text once
-        DW_TRY(evaluator.budget().spend(static_cast<std::uint64_t>(std::min<std::int64_t>(max_splits, static_cast<std::int64_t>(text.n_bytes()))) * text.n_bytes()));
+        DW_TRY(
+            evaluator.budget().spend(static_cast<std::uint64_t>(std::min<std::int64_t>(
+                                         max_splits, static_cast<std::int64_t>(text.n_bytes()))) *
+                                     text.n_bytes()));
         return Value::list(split_words_from_right(text, max_splits));
       }
     }
@@ -109,21 +114,25 @@ Result<Value> split_method(Evaluator& evaluator, const Value& self, const Args& 
   DW_ASSIGN(const Text separator, text_argument(*bound[0], "split"));
   if (separator.empty()) return invalid_argument("empty separator");
   DW_TRY(evaluator.budget().spend_search(text.n_bytes(), separator.n_bytes()));
-  auto parts = kFromRight ? split_by_from_right(text, separator.view(), max_splits) : split_by(text, separator.view(), max_splits);
+  auto parts = kFromRight ? split_by_from_right(text, separator.view(), max_splits)
+                          : split_by(text, separator.view(), max_splits);
   DW_TRY(evaluator.budget().spend_items(parts.size()));
   return Value::list(std::move(parts));
 }
 
 template <bool kAtEnd>
 Result<Value> affix_method(Evaluator& evaluator, const Value& self, const Args& args) {
-  DW_ASSIGN(const auto bound, bind_args(args, {kAtEnd ? "suffix" : "prefix"}, 1, kAtEnd ? "endswith" : "startswith"));
+  DW_ASSIGN(const auto bound,
+            bind_args(args, {kAtEnd ? "suffix" : "prefix"}, 1, kAtEnd ? "endswith" : "startswith"));
   const std::string_view text = self.as_text().view();
   std::vector<Value> affixes = {*bound[0]};
-  if (bound[0]->is_sequence() && bound[0]->as_sequence().kind == SequenceKind::kTuple) affixes = bound[0]->as_sequence().items;
+  if (bound[0]->is_sequence() && bound[0]->as_sequence().kind == SequenceKind::kTuple)
+    affixes = bound[0]->as_sequence().items;
   for (const Value& value : affixes) {
     DW_ASSIGN(const Text affix, text_argument(value, kAtEnd ? "endswith" : "startswith"));
     DW_TRY(evaluator.budget().spend_bytes(affix.n_bytes()));
-    if (kAtEnd ? text.ends_with(affix.view()) : text.starts_with(affix.view())) return Value::boolean(true);
+    if (kAtEnd ? text.ends_with(affix.view()) : text.starts_with(affix.view()))
+      return Value::boolean(true);
   }
   return Value::boolean(false);
 }
@@ -148,11 +157,13 @@ Result<Value> mapped(Evaluator& evaluator, const Value& self, const Args& args, 
 }
 
 Result<Value> upper_method(Evaluator& evaluator, const Value& self, const Args& args) {
-  return mapped(evaluator, self, args, [](const Text& text) { return text.mapped(to_upper_ascii); });
+  return mapped(evaluator, self, args,
+                [](const Text& text) { return text.mapped(to_upper_ascii); });
 }
 
 Result<Value> lower_method(Evaluator& evaluator, const Value& self, const Args& args) {
-  return mapped(evaluator, self, args, [](const Text& text) { return text.mapped(to_lower_ascii); });
+  return mapped(evaluator, self, args,
+                [](const Text& text) { return text.mapped(to_lower_ascii); });
 }
 
 Result<Value> capitalize_method(Evaluator& evaluator, const Value& self, const Args& args) {
@@ -164,7 +175,8 @@ Result<Value> title_method(Evaluator& evaluator, const Value& self, const Args& 
   return mapped(evaluator, self, args, [](const Text& text) {
     bool is_inside_word = false;
     return text.mapped([&](char c) {
-      const bool is_letter = static_cast<unsigned char>(c) >= 0x80 || is_lower_ascii(static_cast<unsigned char>(to_lower_ascii(c)));
+      const bool is_letter = static_cast<unsigned char>(c) >= 0x80 ||
+                             is_lower_ascii(static_cast<unsigned char>(to_lower_ascii(c)));
       return std::exchange(is_inside_word, is_letter) ? to_lower_ascii(c) : to_upper_ascii(c);
     });
   });
@@ -209,7 +221,9 @@ Result<Value> count_method(Evaluator& evaluator, const Value& self, const Args& 
   DW_TRY(evaluator.budget().spend_search(text.size(), part.n_bytes()));
   if (part.empty()) return Value::integer(static_cast<std::int64_t>(n_code_points(text)) + 1);
   std::int64_t n = 0;
-  for (std::size_t at = text.find(part.view()); at != std::string_view::npos; at = text.find(part.view(), at + part.n_bytes())) ++n;
+  for (std::size_t at = text.find(part.view()); at != std::string_view::npos;
+       at = text.find(part.view(), at + part.n_bytes()))
+    ++n;
   return Value::integer(n);
 }
 
@@ -217,7 +231,8 @@ Result<Value> splitlines_method(Evaluator& evaluator, const Value& self, const A
   DW_ASSIGN(const auto bound, bind_args(args, {"keepends"}, 0, "splitlines"));
   DW_TRY(evaluator.budget().spend_items(self.as_text().n_bytes()));
   std::vector<Value> lines;
-  for (Text& line : split_lines(self.as_text(), bound[0] && is_true(*bound[0]))) lines.push_back(text_value(std::move(line)));
+  for (Text& line : split_lines(self.as_text(), bound[0] && is_true(*bound[0])))
+    lines.push_back(text_value(std::move(line)));
   return Value::list(std::move(lines));
 }
 
@@ -240,7 +255,9 @@ Result<Value> all_characters(Evaluator& evaluator, const Value& self, const Args
 
 bool is_digit(char32_t c) { return c >= U'0' && c <= U'9'; }
 // Letters outside ASCII count as letters; no template asks more of them.
-bool is_alpha(char32_t c) { return is_upper_ascii(c) || is_lower_ascii(c) || (c >= 0xAA && !is_space(c)); }
+bool is_alpha(char32_t c) {
+  return is_upper_ascii(c) || is_lower_ascii(c) || (c >= 0xAA && !is_space(c));
+}
 bool is_alnum(char32_t c) { return is_alpha(c) || is_digit(c); }
 
 template <bool kUpper>
@@ -262,8 +279,10 @@ Result<Value> remove_affix_method(Evaluator& evaluator, const Value& self, const
   DW_ASSIGN(const Text affix, text_argument(*bound[0], "removeprefix"));
   const Text& text = self.as_text();
   DW_TRY(evaluator.budget().spend_bytes(text.n_bytes()));
-  if (kPrefix ? !text.view().starts_with(affix.view()) : !text.view().ends_with(affix.view())) return self;
-  return text_value(kPrefix ? text.slice(affix.n_bytes(), text.n_bytes()) : text.slice(0, text.n_bytes() - affix.n_bytes()));
+  if (kPrefix ? !text.view().starts_with(affix.view()) : !text.view().ends_with(affix.view()))
+    return self;
+  return text_value(kPrefix ? text.slice(affix.n_bytes(), text.n_bytes())
+                            : text.slice(0, text.n_bytes() - affix.n_bytes()));
 }
 
 template <bool kFromRight>
@@ -273,11 +292,14 @@ Result<Value> partition_method(Evaluator& evaluator, const Value& self, const Ar
   if (separator.empty()) return invalid_argument("empty separator");
   const Text& text = self.as_text();
   DW_TRY(evaluator.budget().spend_search(text.n_bytes(), separator.n_bytes()));
-  const std::size_t at = kFromRight ? text.view().rfind(separator.view()) : text.view().find(separator.view());
+  const std::size_t at =
+      kFromRight ? text.view().rfind(separator.view()) : text.view().find(separator.view());
   const Value empty = text_value(Text());
-  if (at == std::string_view::npos) return kFromRight ? Value::tuple({empty, empty, self}) : Value::tuple({self, empty, empty});
+  if (at == std::string_view::npos)
+    return kFromRight ? Value::tuple({empty, empty, self}) : Value::tuple({self, empty, empty});
   const std::size_t after = at + separator.n_bytes();
-  return Value::tuple({text_value(text.slice(0, at)), text_value(text.slice(at, after)), text_value(text.slice(after, text.n_bytes()))});
+  return Value::tuple({text_value(text.slice(0, at)), text_value(text.slice(at, after)),
+                       text_value(text.slice(after, text.n_bytes()))});
 }
 
 enum class Part { kKeys, kValues, kItems };
@@ -288,9 +310,11 @@ Result<Value> view_method(Evaluator& evaluator, const Value& self, const Args& a
   DW_TRY(evaluator.budget().spend_items(self.as_dict().entries().size()));
   Sequence view;
   view.kind = SequenceKind::kView;
-  view.label = kPart == Part::kKeys ? "dict_keys" : (kPart == Part::kValues ? "dict_values" : "dict_items");
+  view.label =
+      kPart == Part::kKeys ? "dict_keys" : (kPart == Part::kValues ? "dict_values" : "dict_items");
   for (const auto& [key, value] : self.as_dict().entries()) {
-    view.items.push_back(kPart == Part::kKeys ? key : (kPart == Part::kValues ? value : Value::tuple({key, value})));
+    view.items.push_back(
+        kPart == Part::kKeys ? key : (kPart == Part::kValues ? value : Value::tuple({key, value})));
   }
   return Value::sequence(std::move(view));
 }
@@ -378,8 +402,10 @@ std::span<const Method> dict_methods() { return kDictMethods; }
 std::span<const Method> list_methods() { return kListMethods; }
 
 bool is_unsafe_method(const Value& object, std::string_view name) {
-  static constexpr std::array<std::string_view, 5> kOfDict = {"clear", "pop", "popitem", "setdefault", "update"};
-  static constexpr std::array<std::string_view, 8> kOfList = {"append", "clear", "pop", "reverse", "insert", "sort", "extend", "remove"};
+  static constexpr std::array<std::string_view, 5> kOfDict = {"clear", "pop", "popitem",
+                                                              "setdefault", "update"};
+  static constexpr std::array<std::string_view, 8> kOfList = {
+      "append", "clear", "pop", "reverse", "insert", "sort", "extend", "remove"};
   if (object.is_dict()) return std::find(kOfDict.begin(), kOfDict.end(), name) != kOfDict.end();
   const bool is_list = object.is_sequence() && object.as_sequence().kind == SequenceKind::kList;
   return is_list && std::find(kOfList.begin(), kOfList.end(), name) != kOfList.end();

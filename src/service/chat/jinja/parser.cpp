@@ -48,13 +48,17 @@ class Parser {
         body.push_back({line, Output{std::move(expr)}});
       } else {
         tokens_.next();
-        if (std::any_of(ends.begin(), ends.end(), [&](std::string_view end) { return tokens_.is_name(end); })) return body;
+        if (std::any_of(ends.begin(), ends.end(),
+                        [&](std::string_view end) { return tokens_.is_name(end); }))
+          return body;
         DW_ASSIGN(Stmt stmt, parse_tag());
         DW_TRY(expect_block_end());
         body.push_back(std::move(stmt));
       }
     }
-    if (ends.size() > 0) return syntax_error(tokens_.peek().line, concat("the template ends before {% ", *(ends.end() - 1), " %}"));
+    if (ends.size() > 0)
+      return syntax_error(tokens_.peek().line,
+                          concat("the template ends before {% ", *(ends.end() - 1), " %}"));
     return body;
   }
 
@@ -62,7 +66,8 @@ class Parser {
   Result<std::shared_ptr<Body>> parse_inner(EndTags ends) {
     tokens_.skip_op(":");
     DW_TRY(expect_block_end());
-    if (++nesting_ > kMaxNesting) return syntax_error(tokens_.peek().line, concat("blocks nest deeper than ", kMaxNesting));
+    if (++nesting_ > kMaxNesting)
+      return syntax_error(tokens_.peek().line, concat("blocks nest deeper than ", kMaxNesting));
     DW_ASSIGN(Body body, parse_body(ends));
     --nesting_;
     return std::make_shared<Body>(std::move(body));
@@ -118,7 +123,8 @@ class Parser {
     if (tokens_.skip_name("if")) {
       DW_ASSIGN(node.condition, exprs_.parse_expression());
     }
-    if (tokens_.is_name("recursive")) return syntax_error(tokens_.peek().line, "recursive loops are not supported");
+    if (tokens_.is_name("recursive"))
+      return syntax_error(tokens_.peek().line, "recursive loops are not supported");
     ++n_loops_;
     DW_ASSIGN(node.body, parse_inner({"else", "endfor"}));
     --n_loops_;

@@ -11,7 +11,8 @@ Result<Template> Template::parse(std::string_view source) {
   return Template(std::move(body));
 }
 
-Result<Text> Template::render(const Value& context, const Limits& limits, const std::tm& now) const {
+Result<Text> Template::render(const Value& context, const Limits& limits,
+                              const std::tm& now) const {
   DW_CHECK(context.is_dict(), "a template is rendered with a dict of variables");
   return Evaluator(limits, context, now).render(*body_);
 }

@@ -24,10 +24,13 @@ bool is_boolean(const Value& v) { return v.is_bool(); }
 bool is_true_value(const Value& v) { return v.is_bool() && v.as_bool(); }
 bool is_false_value(const Value& v) { return v.is_bool() && !v.as_bool(); }
 bool is_mapping(const Value& v) { return v.is_dict(); }
-bool is_iterable(const Value& v) { return v.is_text() || v.is_dict() || v.is_sequence() || v.is_undefined(); }
+bool is_iterable(const Value& v) {
+  return v.is_text() || v.is_dict() || v.is_sequence() || v.is_undefined();
+}
 bool is_sequence(const Value& v) {
   // jinja2 asks for len() and [...]: an undefined value has the first and, being asked for the second, too.
-  return v.is_text() || v.is_dict() || v.is_undefined() || (v.is_sequence() && v.as_sequence().can_index());
+  return v.is_text() || v.is_dict() || v.is_undefined() ||
+         (v.is_sequence() && v.as_sequence().can_index());
 }
 bool is_callable(const Value& v) { return v.is_callable() || v.is_undefined(); }
 bool is_escaped(const Value&) { return false; }
@@ -46,7 +49,8 @@ bool has_case(const Value& v) {
 
 template <std::int64_t kRemainder>
 Result<bool> parity_test(Evaluator& evaluator, const Value& input, const Args&) {
-  DW_ASSIGN(const Value remainder, arithmetic(Op::kMod, input, Value::integer(2), evaluator.budget()));
+  DW_ASSIGN(const Value remainder,
+            arithmetic(Op::kMod, input, Value::integer(2), evaluator.budget()));
   return equals(remainder, Value::integer(kRemainder), evaluator.budget());
 }
 
@@ -80,7 +84,8 @@ Result<bool> order_test(Evaluator& evaluator, const Value& input, const Args& ar
     if (side->is_undefined()) return invalid_argument(std::string(side->undefined_what()));
   }
   DW_ASSIGN(const int order, compare(input, *bound[0], evaluator.budget()));
-  return kOp == Op::kLt ? order < 0 : (kOp == Op::kLe ? order <= 0 : (kOp == Op::kGt ? order > 0 : order >= 0));
+  return kOp == Op::kLt ? order < 0
+                        : (kOp == Op::kLe ? order <= 0 : (kOp == Op::kGt ? order > 0 : order >= 0));
 }
 
 Result<bool> filter_test(Evaluator&, const Value& input, const Args&) {

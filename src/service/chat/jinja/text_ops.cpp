@@ -7,7 +7,8 @@
 
 namespace deepwell::service::jinja {
 
-Result<Text> strip(const Text& text, const std::optional<Value>& characters, bool left, bool right, Budget& budget) {
+Result<Text> strip(const Text& text, const std::optional<Value>& characters, bool left, bool right,
+                   Budget& budget) {
   DW_TRY(budget.spend_bytes(text.n_bytes()));
   if (!characters || characters->is_none()) {
     const ByteRange range = trimmed(text.view(), left, right);
@@ -24,9 +25,12 @@ Result<Text> strip(const Text& text, const std::optional<Value>& characters, boo
     return false;
   };
   std::vector<std::size_t> starts;
-  for (std::size_t pos = 0; pos < text.n_bytes(); pos += code_point_at(text.view(), pos).n_bytes) starts.push_back(pos);
+  for (std::size_t pos = 0; pos < text.n_bytes(); pos += code_point_at(text.view(), pos).n_bytes)
+    starts.push_back(pos);
   starts.push_back(text.n_bytes());
-  const auto character = [&](std::size_t i) { return text.view().substr(starts[i], starts[i + 1] - starts[i]); };
+  const auto character = [&](std::size_t i) {
+    return text.view().substr(starts[i], starts[i + 1] - starts[i]);
+  };
   std::size_t first = 0;
   std::size_t last = starts.size() - 1;
   while (left && first < last && in_set(character(first))) ++first;
@@ -34,7 +38,8 @@ Result<Text> strip(const Text& text, const std::optional<Value>& characters, boo
   return text.slice(starts[first], starts[last]);
 }
 
-Result<Text> replace(const Text& text, const Text& old_part, const Text& new_part, std::int64_t max_count, Budget& budget) {
+Result<Text> replace(const Text& text, const Text& old_part, const Text& new_part,
+                     std::int64_t max_count, Budget& budget) {
   DW_TRY(budget.spend_search(text.n_bytes(), old_part.n_bytes()));
   Text out;
   std::size_t from = 0;
@@ -84,7 +89,9 @@ Result<std::vector<Value>> split_characters(const Text& text, Budget& budget) {
 
 Text capitalize(const Text& text) {
   bool is_first = true;
-  return text.mapped([&](char c) { return std::exchange(is_first, false) ? to_upper_ascii(c) : to_lower_ascii(c); });
+  return text.mapped([&](char c) {
+    return std::exchange(is_first, false) ? to_upper_ascii(c) : to_lower_ascii(c);
+  });
 }
 
 std::vector<Text> split_lines(const Text& text, bool keep_ends) {

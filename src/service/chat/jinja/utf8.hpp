@@ -27,8 +27,12 @@ bool is_line_end(char32_t c);
 // Case mapping is ASCII only: other letters stay as they are.
 constexpr bool is_upper_ascii(char32_t c) { return c >= U'A' && c <= U'Z'; }
 constexpr bool is_lower_ascii(char32_t c) { return c >= U'a' && c <= U'z'; }
-constexpr char to_upper_ascii(char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c; }
-constexpr char to_lower_ascii(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
+constexpr char to_upper_ascii(char c) {
+  return c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c;
+}
+constexpr char to_lower_ascii(char c) {
+  return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+}
 constexpr bool is_digit_ascii(char c) { return c >= '0' && c <= '9'; }
 
 /// Byte range [begin, end) of the text without leading and trailing white space.

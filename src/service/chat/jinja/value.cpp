@@ -14,7 +14,8 @@ Status append_hash_key(std::string& out, const Value& key, Budget& budget) {
   if (key.is_text()) {
     DW_TRY(budget.spend_bytes(key.as_text().n_bytes()));
     out.append(kTextTag);
-    if (!out.empty() && out.size() > kTextTag.size()) out.append(concat(key.as_text().n_bytes(), ":"));
+    if (!out.empty() && out.size() > kTextTag.size())
+      out.append(concat(key.as_text().n_bytes(), ":"));
     out.append(key.as_text().view());
   } else if (key.is_none()) {
     out.append("n;");
@@ -23,7 +24,8 @@ Status append_hash_key(std::string& out, const Value& key, Budget& budget) {
   } else if (key.is_float()) {
     const double number = key.as_double();
     const bool is_whole = std::floor(number) == number && std::abs(number) < 9e18;
-    out.append(is_whole ? concat("i", static_cast<std::int64_t>(number), ";") : concat("f", number, ";"));
+    out.append(is_whole ? concat("i", static_cast<std::int64_t>(number), ";")
+                        : concat("f", number, ";"));
   } else if (key.is_sequence() && key.as_sequence().kind == SequenceKind::kTuple) {
     out.append("(");
     for (const Value& item : key.as_sequence().items) {
@@ -46,7 +48,8 @@ Value Value::undefined(std::string what) {
 Value Value::text(Text text) { return Value(Data(std::make_shared<const Text>(std::move(text)))); }
 
 Value Value::sequence(Sequence sequence) {
-  for (const Value& item : sequence.items) sequence.depth = std::max(sequence.depth, item.depth() + 1);
+  for (const Value& item : sequence.items)
+    sequence.depth = std::max(sequence.depth, item.depth() + 1);
   return Value(Data(std::make_shared<const Sequence>(std::move(sequence))));
 }
 
@@ -69,9 +72,13 @@ Value Value::callable(Callable callable) {
   return Value(Data(std::make_shared<const Callable>(std::move(callable))));
 }
 
-std::int64_t Value::as_int() const { return is_bool() ? (as_bool() ? 1 : 0) : std::get<std::int64_t>(data_); }
+std::int64_t Value::as_int() const {
+  return is_bool() ? (as_bool() ? 1 : 0) : std::get<std::int64_t>(data_);
+}
 
-double Value::as_double() const { return is_float() ? std::get<double>(data_) : static_cast<double>(as_int()); }
+double Value::as_double() const {
+  return is_float() ? std::get<double>(data_) : static_cast<double>(as_int());
+}
 
 std::string_view Value::undefined_what() const {
   const auto& what = std::get<Undefined>(data_).what;
@@ -85,7 +92,8 @@ bool Value::is_same(const Value& other) const {
   if (is_bool()) return as_bool() == other.as_bool();
   if (is_int()) return as_int() == other.as_int();
   if (is_float()) return as_double() == other.as_double();
-  if (is_text()) return &as_text() == &other.as_text() || as_text().view() == other.as_text().view();
+  if (is_text())
+    return &as_text() == &other.as_text() || as_text().view() == other.as_text().view();
   if (is_sequence()) return &as_sequence() == &other.as_sequence();
   if (is_dict()) return &as_dict() == &other.as_dict();
   if (is_namespace()) return &as_namespace() == &other.as_namespace();
@@ -119,7 +127,8 @@ Status Dict::set(const Value& key, Value value, Budget& budget) {
 }
 
 void Dict::set(std::string_view key, Value value, Trust key_trust) {
-  put(std::string(kTextTag).append(key), Value::text(std::string(key), key_trust), std::move(value));
+  put(std::string(kTextTag).append(key), Value::text(std::string(key), key_trust),
+      std::move(value));
 }
 
 void Dict::put(std::string hash_key, const Value& key, Value value) {
@@ -144,11 +153,16 @@ std::string_view type_name(const Value& value) {
   if (value.is_loop()) return "LoopContext";
   if (value.is_callable()) return "function";
   switch (value.as_sequence().kind) {
-    case SequenceKind::kList: return "list";
-    case SequenceKind::kTuple: return "tuple";
-    case SequenceKind::kRange: return "range";
-    case SequenceKind::kView: return "dict_view";
-    case SequenceKind::kIterator: return "generator";
+    case SequenceKind::kList:
+      return "list";
+    case SequenceKind::kTuple:
+      return "tuple";
+    case SequenceKind::kRange:
+      return "range";
+    case SequenceKind::kView:
+      return "dict_view";
+    case SequenceKind::kIterator:
+      return "generator";
   }
   return "object";
 }

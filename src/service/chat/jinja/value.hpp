@@ -43,7 +43,9 @@ class Value {
   static Value integer(std::int64_t i) { return Value(Data(i)); }
   static Value real(double d) { return Value(Data(d)); }
   static Value text(Text text);
-  static Value text(std::string bytes, Trust trust) { return Value::text(Text(std::move(bytes), trust)); }
+  static Value text(std::string bytes, Trust trust) {
+    return Value::text(Text(std::move(bytes), trust));
+  }
   static Value list(std::vector<Value> items);
   static Value tuple(std::vector<Value> items);
   static Value sequence(Sequence sequence);
@@ -55,7 +57,9 @@ class Value {
   bool is_undefined() const { return holds<Undefined>(); }
   bool is_none() const { return holds<std::monostate>(); }
   bool is_bool() const { return holds<bool>(); }
-  bool is_int() const { return holds<std::int64_t>(); }  // a bool is not counted here, unlike in Python
+  bool is_int() const {
+    return holds<std::int64_t>();
+  }  // a bool is not counted here, unlike in Python
   bool is_float() const { return holds<double>(); }
   bool is_number() const { return is_bool() || is_int() || is_float(); }
   bool is_integral() const { return is_bool() || is_int(); }
@@ -89,12 +93,14 @@ class Value {
   using DictPtr = std::shared_ptr<const Dict>;
   using LoopPtr = std::shared_ptr<Loop>;
   using CallablePtr = std::shared_ptr<const Callable>;
-  using Data = std::variant<Undefined, std::monostate, bool, std::int64_t, double, TextPtr, SequencePtr, DictPtr,
-                            Namespace*, LoopPtr, CallablePtr>;
+  using Data = std::variant<Undefined, std::monostate, bool, std::int64_t, double, TextPtr,
+                            SequencePtr, DictPtr, Namespace*, LoopPtr, CallablePtr>;
 
   explicit Value(Data data) : data_(std::move(data)) {}
   template <class T>
-  bool holds() const { return std::holds_alternative<T>(data_); }
+  bool holds() const {
+    return std::holds_alternative<T>(data_);
+  }
 
   Data data_;
 };
@@ -110,11 +116,14 @@ enum class SequenceKind : std::uint8_t {
 struct Sequence {
   SequenceKind kind = SequenceKind::kList;
   std::vector<Value> items;
-  std::string label;                  // how a range, a view or an iterator prints
+  std::string label;  // how a range, a view or an iterator prints
   std::size_t depth = 1;
-  mutable std::size_t n_taken = 0;    // items that a walk of an iterator has used up
+  mutable std::size_t n_taken = 0;  // items that a walk of an iterator has used up
 
-  bool can_index() const { return kind == SequenceKind::kList || kind == SequenceKind::kTuple || kind == SequenceKind::kRange; }
+  bool can_index() const {
+    return kind == SequenceKind::kList || kind == SequenceKind::kTuple ||
+           kind == SequenceKind::kRange;
+  }
 };
 
 /// Ordered as Python's: by first insertion. Keys are texts, numbers, none or tuples of those.

@@ -33,28 +33,34 @@ Result<bool> equal_dicts(const Dict& a, const Dict& b, Budget& budget) {
 }
 
 template <class Number>
-int sign_of_difference(Number a, Number b) { return a < b ? -1 : (a > b ? 1 : 0); }
+int sign_of_difference(Number a, Number b) {
+  return a < b ? -1 : (a > b ? 1 : 0);
+}
 
 Error not_ordered(const Value& a, const Value& b) {
-  return invalid_argument(concat("'<' not supported between instances of '", type_name(a), "' and '", type_name(b), "'"));
+  return invalid_argument(concat("'<' not supported between instances of '", type_name(a),
+                                 "' and '", type_name(b), "'"));
 }
 
 void append_hex(std::string& out, char32_t value, int n_digits) {
   static constexpr std::string_view kDigits = "0123456789abcdef";
-  for (int shift = 4 * (n_digits - 1); shift >= 0; shift -= 4) out.push_back(kDigits[(value >> static_cast<unsigned>(shift)) & 0xFU]);
+  for (int shift = 4 * (n_digits - 1); shift >= 0; shift -= 4)
+    out.push_back(kDigits[(value >> static_cast<unsigned>(shift)) & 0xFU]);
 }
 
 /// Characters that Python's repr() escapes although they are text: controls, separators, unassigned marks.
 bool is_printable(char32_t c) {
   if (c < 0x20 || (c >= 0x7F && c < 0xA1) || c == 0xAD) return false;
   if (is_space(c)) return c == 0x20;
-  return !(c >= 0x200B && c <= 0x200F) && !(c >= 0x2028 && c <= 0x202E) && !(c >= 0x2060 && c <= 0x206F) &&
-         !(c >= 0xE000 && c <= 0xF8FF) && c != 0xFEFF && !(c >= 0xFFF0 && c <= 0xFFFB) && c < 0xE0000;
+  return !(c >= 0x200B && c <= 0x200F) && !(c >= 0x2028 && c <= 0x202E) &&
+         !(c >= 0x2060 && c <= 0x206F) && !(c >= 0xE000 && c <= 0xF8FF) && c != 0xFEFF &&
+         !(c >= 0xFFF0 && c <= 0xFFFB) && c < 0xE0000;
 }
 
 void append_text_repr(Text& out, const Text& text) {
   const std::string_view view = text.view();
-  const bool use_double = view.find('\'') != std::string_view::npos && view.find('"') == std::string_view::npos;
+  const bool use_double =
+      view.find('\'') != std::string_view::npos && view.find('"') == std::string_view::npos;
   const char quote = use_double ? '"' : '\'';
   out.append(std::string_view(&quote, 1), Trust::kData);
   for (std::size_t pos = 0; pos < view.size();) {
@@ -110,7 +116,8 @@ Status append_sequence_repr(Text& out, const Sequence& sequence, Budget& budget)
       DW_TRY(append_items(out, sequence, budget));
       out.append("])", Trust::kData);
       return {};
-    case SequenceKind::kList: break;
+    case SequenceKind::kList:
+      break;
   }
   out.append("[", Trust::kData);
   DW_TRY(append_items(out, sequence, budget));
@@ -144,7 +151,8 @@ Result<bool> equals(const Value& a, const Value& b, Budget& budget) {
     DW_TRY(budget.spend(a.as_text().n_bytes() / 16));
     return a.as_text().view() == b.as_text().view();
   }
-  if (a.is_sequence() && b.is_sequence()) return equal_sequences(a.as_sequence(), b.as_sequence(), budget);
+  if (a.is_sequence() && b.is_sequence())
+    return equal_sequences(a.as_sequence(), b.as_sequence(), budget);
   if (a.is_dict() && b.is_dict()) return equal_dicts(a.as_dict(), b.as_dict(), budget);
   return a.is_same(b);
 }
@@ -157,12 +165,15 @@ Result<int> compare(const Value& a, const Value& b, Budget& budget) {
   }
   if (a.is_text() && b.is_text()) {
     DW_TRY(budget.spend(a.as_text().n_bytes() / 16));
-    return sign_of_difference(a.as_text().view().compare(b.as_text().view()), 0);  // UTF-8 keeps code point order
+    return sign_of_difference(a.as_text().view().compare(b.as_text().view()),
+                              0);  // UTF-8 keeps code point order
   }
   if (!a.is_sequence() || !b.is_sequence()) return not_ordered(a, b);
   const Sequence& left = a.as_sequence();
   const Sequence& right = b.as_sequence();
-  if (left.kind != right.kind || (left.kind != SequenceKind::kList && left.kind != SequenceKind::kTuple)) return not_ordered(a, b);
+  if (left.kind != right.kind ||
+      (left.kind != SequenceKind::kList && left.kind != SequenceKind::kTuple))
+    return not_ordered(a, b);
   for (std::size_t i = 0; i < std::min(left.items.size(), right.items.size()); ++i) {
     DW_ASSIGN(const bool is_equal, equals(left.items[i], right.items[i], budget));
     if (!is_equal) return compare(left.items[i], right.items[i], budget);
@@ -175,7 +186,9 @@ std::string float_repr(double number) {
   if (std::isinf(number)) return number < 0 ? "-inf" : "inf";
   // Shortest digits that read back the same, then laid out as Python does: plain from 1e-4 up to 1e16.
   std::array<char, 64> buffer{};
-  const auto end = std::to_chars(buffer.data(), buffer.data() + buffer.size(), number, std::chars_format::scientific).ptr;
+  const auto end = std::to_chars(buffer.data(), buffer.data() + buffer.size(), number,
+                                 std::chars_format::scientific)
+                       .ptr;
   std::string_view spelled(buffer.data(), static_cast<std::size_t>(end - buffer.data()));
   std::string out;
   if (spelled.front() == '-') {
@@ -195,8 +208,11 @@ std::string float_repr(double number) {
     const int magnitude = std::abs(exponent);
     return concat(out, exponent < 0 ? "e-" : "e+", magnitude < 10 ? "0" : "", magnitude);
   }
-  if (exponent < 0) return concat(out, "0.", std::string(static_cast<std::size_t>(-exponent - 1), '0'), digits);
-  if (n_digits <= exponent + 1) return concat(out, digits, std::string(static_cast<std::size_t>(exponent + 1 - n_digits), '0'), ".0");
+  if (exponent < 0)
+    return concat(out, "0.", std::string(static_cast<std::size_t>(-exponent - 1), '0'), digits);
+  if (n_digits <= exponent + 1)
+    return concat(out, digits, std::string(static_cast<std::size_t>(exponent + 1 - n_digits), '0'),
+                  ".0");
   const auto whole = static_cast<std::size_t>(exponent + 1);
   return concat(out, digits.substr(0, whole), ".", digits.substr(whole));
 }
@@ -220,7 +236,9 @@ Status append_repr(Text& out, const Value& value, Budget& budget) {
 }
 
 Result<Text> to_text(const Value& value, Budget& budget) {
-  const auto scalar = [](std::string spelled) { return Text(std::move(spelled), Trust::kTemplate); };
+  const auto scalar = [](std::string spelled) {
+    return Text(std::move(spelled), Trust::kTemplate);
+  };
   if (value.is_text()) return value.as_text();
   if (value.is_undefined()) return Text();
   if (value.is_none()) return scalar("None");
