@@ -15,15 +15,18 @@ constexpr std::size_t interleaved(std::uint32_t k, std::uint32_t r) {
   return ((k / 4) * kRowGroup + r) * 4 + k % 4;
 }
 
-/// Bytes of four-bit values: group g's low nibbles share bytes with group g+4.
-void put_nibble(std::uint8_t* q, std::uint32_t k, std::uint32_t r, unsigned value) {
-  q[interleaved(k % 16, r)] |= static_cast<std::uint8_t>(value << (k < 16 ? 0 : 4));
+/// The low four bits of 32 codes of row r: group g shares its bytes with group g+4.
+void put_nibbles(std::uint8_t* q, std::uint32_t r, const std::uint8_t (&codes)[32]) {
+  for (std::uint32_t k = 0; k < 16; ++k) {
+    q[interleaved(k, r)] =
+        static_cast<std::uint8_t>((codes[k] & 15U) | ((codes[k + 16] & 15U) << 4));
+  }
 }
 unsigned get_nibble(const std::uint8_t* q, std::uint32_t k, std::uint32_t r) {
   return (q[interleaved(k % 16, r)] >> (k < 16 ? 0 : 4)) & 15U;
 }
 
-// put(source block, row, packed block): adds one row's block to a zeroed packed block.
+// put(source block, row, packed block): writes one row's part of a packed block.
 // get(packed block, row, out): decodes it again, by the formula of the file's own decoder.
 
 void put(const BlockQ8_0& b, std::uint32_t r, PackedQ8_0& p) {
@@ -37,11 +40,19 @@ void get(const PackedQ8_0& p, std::uint32_t r, float* out) {
     out[k] = d * static_cast<float>(p.q[interleaved(k, r)] - 128);
 }
 
+/// Codes of 32 elements from k0 on, made unsigned by adding `offset`.
+template <class Block>
+void read_codes(const Block& b, std::uint32_t k0, int offset, std::uint8_t (&codes)[32]) {
+  for (std::uint32_t k = 0; k < 32; ++k)
+    codes[k] = static_cast<std::uint8_t>(code_at(b, k0 + k) + offset);
+}
+
 void put(const BlockQ4_1& b, std::uint32_t r, PackedQ4_1& p) {
   p.d[r] = b.d;
   p.m[r] = b.m;
-  for (std::uint32_t k = 0; k < 32; ++k)
-    put_nibble(p.q, k, r, static_cast<unsigned>(code_at(b, k)));
+  std::uint8_t codes[32];
+  read_codes(b, 0, 0, codes);
+  put_nibbles(p.q, r, codes);
 }
 void get(const PackedQ4_1& p, std::uint32_t r, float* out) {
   const float d = f16_to_f32(p.d[r]);
@@ -51,11 +62,13 @@ void get(const PackedQ4_1& p, std::uint32_t r, float* out) {
 
 void put(const BlockQ5_0& b, std::uint32_t r, PackedQ5_0& p) {
   p.d[r] = b.d;
-  for (std::uint32_t k = 0; k < 32; ++k) {
-    const auto code = static_cast<unsigned>(code_at(b, k) + 16);
-    put_nibble(p.q, k, r, code & 15U);
-    const std::uint32_t byte = r * 4 + k % 4;
-    p.h[byte] = static_cast<std::uint8_t>(p.h[byte] | ((code >> 4) << (k / 4)));
+  std::uint8_t codes[32];
+  read_codes(b, 0, 16, codes);
+  put_nibbles(p.q, r, codes);
+  for (std::uint32_t i = 0; i < 4; ++i) {
+    unsigned high = 0;
+    for (std::uint32_t g = 0; g < 8; ++g) high |= static_cast<unsigned>(codes[4 * g + i] >> 4) << g;
+    p.h[r * 4 + i] = static_cast<std::uint8_t>(high);
   }
 }
 void get(const PackedQ5_0& p, std::uint32_t r, float* out) {
@@ -69,13 +82,13 @@ void get(const PackedQ5_0& p, std::uint32_t r, float* out) {
 void put(const BlockQ4K& b, std::uint32_t r, PackedQ4_K& p) {
   p.d[r] = b.d;
   p.dmin[r] = b.dmin;
+  std::uint8_t codes[32];
   for (std::uint32_t j = 0; j < 8; ++j) {
     const ScaleMin sm = scale_min_at(b.scales, j);
     p.scale[j][r] = sm.scale;
     p.min[j][r] = sm.min;
-    for (std::uint32_t k = 0; k < 32; ++k) {
-      put_nibble(p.q[j], k, r, static_cast<unsigned>(code_at(b, 32 * j + k)));
-    }
+    read_codes(b, 32 * j, 0, codes);
+    put_nibbles(p.q[j], r, codes);
   }
 }
 void get(const PackedQ4_K& p, std::uint32_t r, float* out) {
@@ -92,12 +105,17 @@ void get(const PackedQ4_K& p, std::uint32_t r, float* out) {
 void put(const BlockQ6K& b, std::uint32_t r, PackedQ6_K& p) {
   p.d[r] = b.d;
   for (std::uint32_t j = 0; j < 16; ++j) p.scale[j][r] = b.scales[j];
+  std::uint8_t codes[32];
   for (std::uint32_t j = 0; j < 8; ++j) {
-    for (std::uint32_t k = 0; k < 32; ++k) {
-      const auto code = static_cast<unsigned>(code_at(b, 32 * j + k) + 32);
-      put_nibble(p.low[j], k, r, code & 15U);
-      std::uint8_t& high = p.high[j][(k / 16) * 64 + r * 4 + k % 4];
-      high = static_cast<std::uint8_t>(high | ((code >> 4) << (2 * (k / 4 % 4))));
+    read_codes(b, 32 * j, 32, codes);
+    put_nibbles(p.low[j], r, codes);
+    for (std::uint32_t half = 0; half < 2; ++half) {
+      for (std::uint32_t i = 0; i < 4; ++i) {
+        unsigned high = 0;
+        for (std::uint32_t g = 0; g < 4; ++g)
+          high |= static_cast<unsigned>(codes[16 * half + 4 * g + i] >> 4) << (2 * g);
+        p.high[j][half * 64 + r * 4 + i] = static_cast<std::uint8_t>(high);
+      }
     }
   }
 }
