@@ -8,12 +8,14 @@
 //     co_return result;
 //   }
 //
+// Where the compiler makes no tail calls (-O0, sanitizers), each await that ends without waiting keeps
+// a stack frame until the next one that waits: 10,000 in a row are fine there, a million are not.
+//
 // The rule of g++ 12: inside a `co_await` expression it destroys some temporaries twice (lambdas,
 // braced and aggregate temporaries). Name it, then move it. tools/check_co_await.py finds
 // offenders.
 #pragma once
 
-#include <atomic>
 #include <condition_variable>
 #include <coroutine>
 #include <exception>
@@ -33,29 +35,23 @@ class Task;
 
 namespace detail {
 
-// A task that ends without ever waiting must not leave its awaiter's continuation on the stack: symmetric transfer alone
-// does that only where the compiler makes tail calls, which sanitizers and -O0 prevent. So both sides, the end of the
-// task and the return to its awaiter, take a ticket, and the second one goes on with the awaiter.
+// Symmetric transfer, and nothing cleverer: starting the task inside the awaiter's await_suspend() and
+// looking afterwards whether it has ended would save the tail calls, but lets an awaiter go on upon the
+// old thread when the task hopped to another one and ended there at once.
 struct TaskPromiseBase {
   struct FinalAwaiter {
     bool await_ready() const noexcept { return false; }
     template <class Promise>
     std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> self) const noexcept {
-      auto& promise = self.promise();
-      if (promise.is_second()) return promise.continuation;
-      return std::
-          noop_coroutine();  // the awaiter has not suspended yet and will see that this has ended
+      return self.promise().continuation;
     }
     void await_resume() const noexcept {}
   };
-
-  bool is_second() noexcept { return has_first.exchange(true, std::memory_order_acq_rel); }
 
   std::suspend_always initial_suspend() const noexcept { return {}; }
   FinalAwaiter final_suspend() const noexcept { return {}; }
   void unhandled_exception() noexcept { exception = std::current_exception(); }
 
-  std::atomic<bool> has_first{false};
   std::coroutine_handle<> continuation;
   std::exception_ptr exception;
 };
@@ -107,11 +103,9 @@ class [[nodiscard]] Task {
   struct Awaiter {
     std::coroutine_handle<promise_type> handle;
     bool await_ready() const noexcept { return false; }
-    bool await_suspend(std::coroutine_handle<> awaiting) const {
-      auto& promise = handle.promise();
-      promise.continuation = awaiting;
-      handle.resume();
-      return !promise.is_second();  // already ended: go on at once
+    std::coroutine_handle<> await_suspend(std::coroutine_handle<> awaiting) const noexcept {
+      handle.promise().continuation = awaiting;
+      return handle;
     }
     T await_resume() const { return handle.promise().take(); }
   };

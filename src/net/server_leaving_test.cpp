@@ -4,6 +4,7 @@
 #include <atomic>
 
 #include "base/async_queue.hpp"
+#include "base/thread_pool.hpp"
 #include "net/server.hpp"
 #include "net/test_support.hpp"
 
@@ -77,6 +78,28 @@ TEST(ServerLeaving, TellsTheHandlerAtOnceWhenTheClientResets) {
   ASSERT_TRUE(eventually([&] { return patient.n_started == 1; }));
   client.reset();
   EXPECT_TRUE(eventually([&] { return patient.n_cancelled == 1; }));
+}
+
+TEST(ServerLeaving, TellsAComputationOnAPool) {
+  ThreadPool pool(1);
+  std::atomic<bool> has_started{false};
+  std::atomic<bool> has_stopped{false};
+  Router router;
+  router.add("GET", "/compute", [&](Request& request, ResponseWriter&) -> Task<void> {
+    auto compute = [&, token = request.cancel_token()] {
+      has_started = true;
+      while (!token.stop_requested()) std::this_thread::sleep_for(milliseconds(1));
+      has_stopped = true;
+    };
+    co_await offload(pool, request.executor(), std::move(compute));
+  });
+  TestServer test(std::move(router));
+  RawClient client = test.connect();
+  client.send(get_request("/compute"));
+  ASSERT_TRUE(eventually([&] { return has_started.load(); }));
+  client.close();
+  EXPECT_TRUE(eventually([&] { return has_stopped.load(); }));
+  test.server.reset();  // before the pool
 }
 
 TEST(ServerLeaving, TellsAHandlerThatHasNotReadTheBody) {
