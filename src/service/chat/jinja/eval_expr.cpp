@@ -114,6 +114,9 @@ Result<Value> Evaluator::get_item(const Value& object, const Value& key) {
 }
 
 Result<Value> Evaluator::apply_filter(std::string_view name, const Value& input, const Args& args) {
+  // Filters apply filters (map), so this nests without an expression around it.
+  const Descent descent(*this);
+  DW_TRY(descent.check());
   DW_TRY(budget_.spend(1));
   for (const auto& table : {text_filters(), number_filters(), list_filters(), select_filters()}) {
     if (const Filter* filter = find_entry(table, name)) return filter->apply(*this, input, args);
@@ -141,18 +144,13 @@ Result<std::size_t> Evaluator::length_of(const Value& value) {
 
 Result<Value> Evaluator::eval(const Expr& expr) {
   if (expr.kind == ExprKind::kConstant) return expr.constant;
-  const std::size_t max_depth = budget_.limits().max_depth;
-  Result<Value> value = Value();
-  if (depth_ >= max_depth) {
-    value = Error{Code::kResourceExhausted,
-                  concat("the template nests deeper than ", max_depth, " evaluations")};
-  } else if (Status status = budget_.spend(1); !status) {
-    value = std::move(status).error();
-  } else {
-    ++depth_;
-    value = eval_kind(expr);
-    --depth_;
-  }
+  const Descent descent(*this);
+  const auto run = [&]() -> Result<Value> {
+    DW_TRY(descent.check());
+    DW_TRY(budget_.spend(1));
+    return eval_kind(expr);
+  };
+  Result<Value> value = run();
   if (!value && error_line_ == 0) error_line_ = expr.line;
   return value;
 }

@@ -18,24 +18,12 @@ void Scope::set(std::string_view name, Value value) {
   variables.emplace_back(name, std::move(value));
 }
 
-/// Counts nested evaluations while it lives, so that no template can overflow the stack.
-class Evaluator::Descent {
- public:
-  explicit Descent(Evaluator& evaluator) : evaluator_(evaluator) { ++evaluator_.depth_; }
-  ~Descent() { --evaluator_.depth_; }
-  Descent(const Descent&) = delete;
-  Descent& operator=(const Descent&) = delete;
-
-  Status check() const {
-    const std::size_t max_depth = evaluator_.budget_.limits().max_depth;
-    if (evaluator_.depth_ <= max_depth) return {};
-    return Error{Code::kResourceExhausted,
-                 concat("the template nests deeper than ", max_depth, " evaluations")};
-  }
-
- private:
-  Evaluator& evaluator_;
-};
+Status Evaluator::Descent::check() const {
+  const std::size_t max_depth = evaluator_.budget_.limits().max_depth;
+  if (evaluator_.depth_ <= max_depth) return {};
+  return Error{Code::kResourceExhausted,
+               concat("the template nests deeper than ", max_depth, " evaluations")};
+}
 
 Evaluator::Evaluator(const Limits& limits, const Value& context, const std::tm& now)
     : budget_(limits), context_(context), now_(now), scope_(std::make_shared<Scope>()) {

@@ -68,7 +68,20 @@ class Evaluator {
 
  private:
   enum class Flow : std::uint8_t { kNext, kBreak, kContinue };
-  class Descent;
+
+  /// Counts nested evaluations while it lives, so that no template can overflow the stack.
+  class Descent {
+   public:
+    explicit Descent(Evaluator& evaluator) : evaluator_(evaluator) { ++evaluator_.depth_; }
+    ~Descent() { --evaluator_.depth_; }
+    Descent(const Descent&) = delete;
+    Descent& operator=(const Descent&) = delete;
+
+    Status check() const;
+
+   private:
+    Evaluator& evaluator_;
+  };
 
   Result<Flow> exec(const Body& body);
   Result<Flow> exec_stmt(const Stmt& stmt);

@@ -17,6 +17,7 @@ Result<Value> map_filter(Evaluator& evaluator, const Value& input, const Args& a
   std::vector<Value> mapped;
   if (!args.positional.empty()) {
     DW_ASSIGN(const Text name, text_argument(args.positional[0], "map"));
+    DW_TRY(evaluator.budget().spend_items(args.positional.size()));
     const Args rest = without_first(args, 1);
     DW_ASSIGN(const std::vector<Value> items, evaluator.items_of(input));
     for (const Value& item : items) {

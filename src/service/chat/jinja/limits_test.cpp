@@ -106,6 +106,13 @@ TEST(Limits, RefuseTemplatesThatNestTooDeep) {
   }
 }
 
+TEST(Limits, EndFiltersThatApplyEachOther) {
+  const Result<Text> text = render("{{ 'a'|map(" + repeated("'map',", 5'000) + "'upper')|list }}",
+                                   {.max_work = 100'000'000});
+  ASSERT_FALSE(text);
+  EXPECT_EQ(text.error().code, Code::kResourceExhausted);
+}
+
 TEST(Limits, AllowWideTemplates) {
   const std::size_t n = 20'000;
   EXPECT_TRUE(render("{{ 1" + repeated(" ~ 1", n) + " }}"));
