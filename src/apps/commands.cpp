@@ -11,22 +11,41 @@
 namespace deepwell::apps {
 
 #ifndef DEEPWELL_ENGINE_ONLY
+extern const CommandEntry kCommand_ls;
+extern const CommandEntry kCommand_pull;
+extern const CommandEntry kCommand_rm;
+extern const CommandEntry kCommand_run;
+extern const CommandEntry kCommand_serve;
+extern const CommandEntry kCommand_show;
 #endif
 extern const CommandEntry kCommand_bench;
 extern const CommandEntry kCommand_doctor;
+extern const CommandEntry kCommand_generate;
 extern const CommandEntry kCommand_help;
 extern const CommandEntry kCommand_perplexity;
+extern const CommandEntry kCommand_tokenize;
 extern const CommandEntry kCommand_version;
 
 std::span<const CommandEntry* const> commands() {
+  // clang-format off
   static constexpr std::array kCommands = {
 #ifndef DEEPWELL_ENGINE_ONLY
+      &kCommand_run,
+      &kCommand_serve,
+      &kCommand_pull,
+      &kCommand_ls,
+      &kCommand_show,
+      &kCommand_rm,
 #endif
+      &kCommand_generate,
+      &kCommand_tokenize,
       &kCommand_bench,
       &kCommand_perplexity,
+      &kCommand_doctor,
       &kCommand_version,
       &kCommand_help,
   };
+  // clang-format on
   return kCommands;
 }
 

