@@ -36,8 +36,8 @@ class KlFigures {
 
   double mean_kl() const;
   double kl_quantile(double q) const;
-  double top1() const;             // share of positions where the best id agrees
-  double top1_at_margin() const;   // the same where the reference's margin is at least 0.05
+  double top1() const;            // share of positions where the best id agrees
+  double top1_at_margin() const;  // the same where the reference's margin is at least 0.05
   std::size_t n_at_margin() const { return n_at_margin_; }
   double mean_nll() const { return nll_ / static_cast<double>(n_predictions_); }
   std::size_t n_predictions() const { return n_predictions_; }
