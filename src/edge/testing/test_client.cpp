@@ -109,6 +109,10 @@ Reply RawClient::receive() {
   parse_head(std::string_view(bytes).substr(0, end), reply);
   bytes.erase(0, end + 4);
 
+  if (reply.status == 204) {  // has no body
+    reply.is_whole = true;
+    return reply;
+  }
   if (const auto length = reply.headers.find("content-length"); length != reply.headers.end()) {
     const auto n_bytes =
         static_cast<std::size_t>(std::strtoull(length->second.c_str(), nullptr, 10));
