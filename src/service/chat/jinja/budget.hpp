@@ -9,7 +9,7 @@
 
 namespace deepwell::service::jinja {
 
-/// The defaults render a prompt of 100,000 messages and stop an endless template within about two seconds.
+/// The defaults let conversations of tens of thousands of messages pass.
 struct Limits {
   std::uint64_t max_work = 32'000'000;        // evaluated nodes + copied values + built bytes / 16
   std::size_t max_output_bytes = 64U << 20U;  // of the rendered text, and of any single string

@@ -37,12 +37,13 @@ std::optional<Value> bound_method(const Value& object, std::string_view name) {
   }
   const Method* method = find_entry(methods_of(object), name);
   if (method == nullptr) return std::nullopt;
-  const auto call = method->call;
-  return Value::callable({std::string(name),
-                          [object, call](Evaluator& evaluator, const Args& args) {
-                            return call(evaluator, object, args);
-                          },
-                          {}});
+  Callable callable;
+  callable.name = std::string(name);
+  callable.call = [object, call = method->call](Evaluator& evaluator, const Args& args) {
+    return call(evaluator, object, args);
+  };
+  callable.depth = object.depth() + 1;
+  return Value::callable(std::move(callable));
 }
 
 /// The item at a Python index, negative ones from the end; null if out of range.

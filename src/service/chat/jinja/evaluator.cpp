@@ -18,6 +18,16 @@ void Scope::set(std::string_view name, Value value) {
   variables.emplace_back(name, std::move(value));
 }
 
+void Loop::finish() {
+  source.clear();
+  n_taken = 0;
+  ahead.clear();
+  previous.reset();
+  current.reset();
+  last_changed.reset();
+  outer.reset();
+}
+
 Status Evaluator::Descent::check() const {
   const std::size_t max_depth = evaluator_.budget_.limits().max_depth;
   if (evaluator_.depth_ <= max_depth) return {};
@@ -152,6 +162,7 @@ Result<Evaluator::Flow> Evaluator::exec_for(const For& node) {
     }
   };
   Status status = run();
+  loop->finish();
   if (status && !is_completed && node.otherwise) {
     scope_ = std::make_shared<Scope>();
     scope_->parent = outer;

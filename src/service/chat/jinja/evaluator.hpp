@@ -37,6 +37,9 @@ struct Loop {
   std::int64_t index0 = -1;
   const For* node = nullptr;
   std::shared_ptr<Scope> outer;
+
+  /// Lets go of all values when the loop has ended: a variable that keeps the loop must not keep a chain of them.
+  void finish();
 };
 
 class Evaluator {

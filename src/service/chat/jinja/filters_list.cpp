@@ -148,6 +148,7 @@ Result<std::vector<Value>> sort_keys(Evaluator& evaluator, const std::vector<Val
       begin = end + 1;
     }
   }
+  DW_TRY(evaluator.budget().spend_items(paths.size()));
   std::vector<Value> keys;
   for (const Value& item : items) {
     DW_TRY(evaluator.budget().spend_items(paths.size()));

@@ -129,7 +129,10 @@ class Writer {
       escaped += kDigits[(unit >> (shift - 4)) & 0xFU];
   }
 
-  /// Empty if the character stands for itself.
+  bool is_plain(char32_t c) const {
+    return c >= 0x20 && c != U'"' && c != U'\\' && (!style_.use_ascii || c <= 0x7E);
+  }
+
   std::string escape(char32_t c) const {
     switch (c) {
       case U'"':
@@ -150,9 +153,9 @@ class Writer {
         break;
     }
     std::string escaped;
-    if (c < 0x20 || (style_.use_ascii && c > 0x7E && c < 0x10000)) {
+    if (c < 0x10000) {
       append_unicode_escape(escaped, c);
-    } else if (style_.use_ascii && c >= 0x10000) {
+    } else {
       append_unicode_escape(escaped, 0xD800U + ((c - 0x10000U) >> 10U));
       append_unicode_escape(escaped, 0xDC00U + ((c - 0x10000U) & 0x3FFU));
     }
@@ -165,13 +168,14 @@ class Writer {
     std::size_t plain_from = 0;
     for (std::size_t pos = 0; pos < text.n_bytes();) {
       const CodePoint c = code_point_at(text.view(), pos);
-      const std::string escaped = escape(c.value);
-      if (!escaped.empty()) {
-        out.append_slice(text, plain_from, pos);
-        put(escaped);
-        plain_from = pos + c.n_bytes;
+      if (is_plain(c.value)) {
+        pos += c.n_bytes;
+        continue;
       }
+      out.append_slice(text, plain_from, pos);
+      put(escape(c.value));
       pos += c.n_bytes;
+      plain_from = pos;
     }
     out.append_slice(text, plain_from, text.n_bytes());
     put("\"");

@@ -43,6 +43,8 @@ TEST(Limits, EndEndlessWork) {
       "%}",
       "{% set ns = namespace(l={}) %}{% for i in range(100000) %}{% set ns.l = {'k': ns.l} %}{% "
       "endfor %}",
+      "{% set ns = namespace(l=[1]) %}{% for i in range(100000) %}{% set ns.l = [ns.l.index] %}{% "
+      "endfor %}",
       "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
       "{% macro f(n) %}{% for i in [1, 2] %}{{ f(n + 1) }}{% endfor %}{% endmacro %}{{ f(0) }}",
       "{% macro f() %}{{ caller() }}{% endmacro %}{% macro g() %}{% call f() %}{{ g() }}{% endcall "
@@ -157,6 +159,24 @@ TEST(Limits, MacrosAndLoopsMayOutliveTheirScope) {
       "{% set ns.c = loop.changed %}{% endfor %}{{ ns.m() }}{{ ns.l.index }}{{ ns.l.last }}");
   ASSERT_TRUE(text) << text.error().message;
   EXPECT_EQ(text->view(), "m22True");
+}
+
+TEST(Limits, ChainsOfLoopsAndMacrosComeApartWithoutRecursion) {
+  const char* const sources[] = {
+      "{% set ns = namespace(l=1) %}{% for i in range(50000) %}{% set keep = ns.l %}{% for x in "
+      "[ns.l] %}"
+      "{% set ns.l = loop %}{% endfor %}{% endfor %}ok",
+      "{% set ns = namespace(l=1) %}{% for i in range(50000) %}{% set keep = ns.l %}"
+      "{% macro m() %}{{ keep }}{% endmacro %}{% set ns.l = m %}{% endfor %}ok",
+      "{% set ns = namespace(l=1) %}{% for i in range(50000) %}{% set new = namespace(l=ns.l) %}{% "
+      "set ns.l = new %}"
+      "{% endfor %}ok",
+  };
+  for (const char* const source : sources) {
+    const Result<Text> text = render(source);
+    ASSERT_TRUE(text) << text.error().message;
+    EXPECT_EQ(text->view(), "ok");
+  }
 }
 
 TEST(Errors, NameTheLineOfWhatFailed) {

@@ -104,6 +104,7 @@ bool Value::is_same(const Value& other) const {
 std::size_t Value::depth() const {
   if (is_sequence()) return as_sequence().depth;
   if (is_dict()) return as_dict().depth();
+  if (is_callable()) return as_callable().depth;
   return 0;
 }
 

@@ -84,7 +84,7 @@ class Value {
 
   /// Whether both are the very same object, or equal scalars of one type: Python's `is`.
   bool is_same(const Value& other) const;
-  /// 0 for scalars, 1 + the deepest item for containers.
+  /// 0 for scalars, 1 + the deepest item for containers and for methods bound to them.
   std::size_t depth() const;
 
  private:
@@ -160,7 +160,8 @@ struct Args {
 struct Callable {
   std::string name;
   std::function<Result<Value>(Evaluator&, const Args&)> call;
-  std::unordered_map<std::string, Value> attributes;  // a macro's name, arguments, ...
+  std::unordered_map<std::string, Value> attributes;  // a macro's name
+  std::size_t depth = 0;  // of the object that a method is bound to, and one more
 };
 
 /// Python's name of the value's type, for messages.
