@@ -7,11 +7,7 @@
 
 namespace deepwell::edge::testing {
 
-namespace {
-
 using namespace std::chrono_literals;
-
-}  // namespace
 
 ServedSynthetic::ServedSynthetic(service::testing::SyntheticOptions synthetic, ServeOptions options)
     : generator_(std::move(synthetic)) {
@@ -46,6 +42,13 @@ Reply ServedSynthetic::chat(const std::string& fields) const {
 
 bool ServedSynthetic::wait_until_left(std::chrono::milliseconds limit) {
   return served_.wait_for(limit) == std::future_status::ready;
+}
+
+service::testing::SyntheticOptions saying(std::string text, std::chrono::microseconds pace) {
+  service::testing::SyntheticOptions options;
+  options.script = [text = std::move(text)](const engine::GenerateRequest&) { return text; };
+  options.pace = pace;
+  return options;
 }
 
 std::string chat_body(const std::string& fields) {

@@ -40,6 +40,21 @@ class ServedSynthetic {
   std::future<Status> served_;
 };
 
+/// An engine that says this text, token by token.
+service::testing::SyntheticOptions saying(std::string text, std::chrono::microseconds pace = {});
+
+/// Waits until the condition holds; false if it does not within the limit.
+template <class Condition>
+bool eventually(Condition condition,
+                std::chrono::milliseconds limit = std::chrono::milliseconds(5000)) {
+  const auto deadline = std::chrono::steady_clock::now() + limit;
+  while (!condition()) {
+    if (std::chrono::steady_clock::now() > deadline) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+  return true;
+}
+
 /// A request body with one message and these further fields (",\"stream\":true").
 std::string chat_body(const std::string& fields = "");
 

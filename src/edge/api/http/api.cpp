@@ -11,6 +11,7 @@
 namespace deepwell::edge {
 
 extern const Endpoint kEndpoint_index;
+extern const Endpoint kEndpoint_health;
 extern const Endpoint kEndpoint_healthz;
 extern const Endpoint kEndpoint_livez;
 extern const Endpoint kEndpoint_readyz;

@@ -1,4 +1,4 @@
-// GET /healthz, /livez, /readyz: the truth for load balancers and process managers, without a key.
+// GET /healthz, /health, /readyz, /livez: the truth for load balancers and process managers, without a key.
 #include <nlohmann/json.hpp>
 
 #include "edge/api/http/api.hpp"
@@ -50,6 +50,11 @@ Task<void> livez(Api& api, net::Request&, net::ResponseWriter& writer) {
 extern const Endpoint kEndpoint_healthz;
 const Endpoint kEndpoint_healthz = {
     .name = "healthz", .method = "GET", .path = "/healthz", .scope = {}, .handle = readyz};
+
+// The name that clients of llama-server and vLLM ask for.
+extern const Endpoint kEndpoint_health;
+const Endpoint kEndpoint_health = {
+    .name = "health", .method = "GET", .path = "/health", .scope = {}, .handle = readyz};
 
 extern const Endpoint kEndpoint_readyz;
 const Endpoint kEndpoint_readyz = {
