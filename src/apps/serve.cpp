@@ -17,6 +17,8 @@ namespace {
 struct Serve final : Command {
   EngineCommandOptions model;
   std::uint32_t n_parallel = 16;
+  std::int64_t request_timeout_s = 3600;
+  std::int64_t shutdown_timeout_s = 300;
   edge::ServeOptions serving;
 
   void declare(OptionTable& table) override {
@@ -46,6 +48,11 @@ struct Serve final : Command {
                    {"certificate chain (PEM)", "证书链（PEM）"});
     table.add_text("--tls-key", &serving.tls_key_file, "FILE",
                    {"its private key (PEM)", "证书私钥（PEM）"});
+    table.add_integer("--request-timeout", &request_timeout_s, 1, 7 * 24 * 3600, "SECONDS",
+                      {"longest time for one answer", "单个回答的最长时间"});
+    table.add_integer(
+        "--shutdown-timeout", &shutdown_timeout_s, 0, 24 * 3600, "SECONDS",
+        {"how long running answers may go on after SIGTERM", "收到 SIGTERM 后等待回答完成的时间"});
     // Only where another product's variable means exactly the same here. OLLAMA_HOST does not: it may name a server
     // elsewhere.
     table.add_foreign_variable("OLLAMA_CONTEXT_LENGTH", "ctx-size");
@@ -62,6 +69,8 @@ struct Serve final : Command {
     (void)checked;
     DW_ASSIGN(const LocatedModel located, locate_model(context, model.model, WhenAbsent::kPull));
 
+    serving.request_timeout = std::chrono::seconds(request_timeout_s);
+    serving.drain_timeout = std::chrono::seconds(shutdown_timeout_s);
     edge::StopSignals signals;  // before any thread: threads inherit its mask
     engine::EngineOptions options;
     options.load.path = located.path;

@@ -1,7 +1,9 @@
 // The middleware of the HTTP API; install_middleware() at the end is the list.
 #include "edge/middleware.hpp"
 
+#include <algorithm>
 #include <exception>
+#include <memory>
 
 #include "base/concat.hpp"
 #include "base/ids.hpp"

@@ -1,6 +1,8 @@
 // Start-up checks, the life of the server, and leaving in good order.
 #include "edge/serve.hpp"
 
+#include <algorithm>
+
 #include "base/clock.hpp"
 #include "base/concat.hpp"
 #include "edge/api/http/api.hpp"

@@ -1,4 +1,6 @@
 # The official OpenAI client for Python against the server: answers, streams, and the errors it must understand.
+import time
+
 import openai
 import pytest
 
@@ -165,8 +167,19 @@ def test_full_queue_is_429(start):
         assert int(refused.value.response.headers["retry-after"]) > 0
 
 
+def test_failure_in_mid_stream_is_an_error_not_an_end(start):
+    server, text, finish = start("--fail-at", "5", "--pace-us", "1000"), "", None
+    with pytest.raises(openai.APIError) as failed:
+        for chunk in server.client().chat.completions.create(model="synthetic", messages=QUESTION, stream=True):
+            text += chunk.choices[0].delta.content or ""
+            finish = chunk.choices[0].finish_reason
+    assert len(text) == 5 and finish is None
+    assert "told to fail" in failed.value.message
+    with pytest.raises(openai.InternalServerError):
+        server.client().chat.completions.create(model="synthetic", messages=QUESTION)
+
+
 def test_leaving_in_mid_stream_stops_the_computation(server):
-    import time
     before = server.gauge("deepwell:client_disconnects_total")
     stream = server.client().chat.completions.create(
         model=server.model(), messages=QUESTION, max_tokens=100000, stream=True, extra_body={"ignore_eos": True})

@@ -1,7 +1,6 @@
-// The whole server over the synthetic generator: what functional tests start when they need no
-// model.
-//   deepwell_synthetic_server [--thoughts] [--pace-us N] [--port N] [--api-key K] [--n-slots N]
-//   [--n-queue N]
+// The whole server over the synthetic generator, for functional tests without a model. It prints its URL.
+//   deepwell_synthetic_server [--thoughts] [--pace-us N] [--fail-at N] [--n-slots N] [--n-queue N]
+//                             [--port N] [--api-key K]
 #include <cstdio>
 #include <cstdlib>
 #include <string>
@@ -46,6 +45,7 @@ int main(int argc, char** argv) {
     if (flag == "--port") options.port = static_cast<std::uint16_t>(number);
     if (flag == "--n-slots") synthetic.n_slots = static_cast<std::uint32_t>(number);
     if (flag == "--n-queue") synthetic.n_queue = static_cast<std::uint32_t>(number);
+    if (flag == "--fail-at") synthetic.fail_at = static_cast<std::uint32_t>(number);
     if (flag == "--api-key") options.keys.api_key = argv[i];
   }
   StderrLog log;
