@@ -70,12 +70,18 @@ class AnswerPrinter {
   std::uint64_t n_tok_ = 0;
 };
 
-std::string rate_line(std::string_view what, std::uint64_t n_tok, std::int64_t ns) {
+/// `n_timed_tok` of the tokens fell into the measured time.
+std::string rate_lines(std::string_view what, std::uint64_t n_tok, std::uint64_t n_timed_tok,
+                       std::int64_t ns) {
   const double seconds = static_cast<double>(ns) / 1e9;
-  const double rate = seconds > 0 ? static_cast<double>(n_tok) / seconds : 0;
-  return concat(what, " count:     ", n_tok, " token(s)\n", what,
-                " duration:  ", format_duration(ns), "\n", what,
-                " rate:      ", format_fixed(rate, 2), " tokens/s\n");
+  const double rate = seconds > 0 ? static_cast<double>(n_timed_tok) / seconds : 0;
+  const auto line = [&](std::string_view aspect, const std::string& value) {
+    std::string label = concat(what, " ", aspect, ":");
+    label.resize(std::max<std::size_t>(label.size(), 23), ' ');
+    return concat(label, value, "\n");
+  };
+  return line("count", concat(n_tok, " token(s)")) + line("duration", format_duration(ns)) +
+         line("rate", concat(format_fixed(rate, 2), " tokens/s"));
 }
 
 service::ChatMessage message(std::string_view role, const std::string& content) {
@@ -93,12 +99,12 @@ void print_statistics(const service::Usage& usage, std::int64_t start_ns, std::i
       usage.n_prompt_tok - std::min(usage.n_prompt_tok, usage.n_cached_tok);
   std::string text = concat("total duration:        ", format_duration(now_ns - start_ns),
                             "\nload duration:         ", format_duration(load_ns), "\n");
-  text += rate_line("prompt eval", n_computed, prompt_ns);
+  text += rate_lines("prompt eval", n_computed, n_computed, prompt_ns);
   if (usage.n_cached_tok > 0)
     text += concat("prompt cached:         ", usage.n_cached_tok, " token(s)\n");
   // The first token belongs to the prompt's time.
   const std::uint64_t n_after_first = usage.n_generated_tok > 0 ? usage.n_generated_tok - 1 : 0;
-  text += rate_line("eval       ", n_after_first, now_ns - start_ns - prompt_ns);
+  text += rate_lines("eval", usage.n_generated_tok, n_after_first, now_ns - start_ns - prompt_ns);
   std::fputs(text.c_str(), stderr);
 }
 

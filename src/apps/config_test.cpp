@@ -57,8 +57,8 @@ TEST_F(ConfigTest, IsReadFromTheHomeDirectoryBelowEnvironmentAndFlags) {
   CommonOptions common;
   OptionTable table;
   common.declare(table);
-  ASSERT_TRUE(table.read_arguments({}));
-  const Result<Setup> setup = common.finish(table, Language::kEnglish);
+  ASSERT_TRUE(table.read_arguments(std::vector<std::string>()));
+  const auto setup = common.finish(table, Language::kEnglish);
   ::unsetenv("DEEPWELL_HOME");
   ::unsetenv("DEEPWELL_LOG_LEVEL");
   ASSERT_TRUE(setup) << setup.error().message;
@@ -74,7 +74,7 @@ TEST_F(ConfigTest, RefusesAnUnknownKeyWithASuggestion) {
   common.declare(table);
   const std::vector<std::string> arguments = {"--home", directory_};
   ASSERT_TRUE(table.read_arguments(arguments));
-  const Result<Setup> setup = common.finish(table, Language::kEnglish);
+  const auto setup = common.finish(table, Language::kEnglish);
   ASSERT_FALSE(setup);
   EXPECT_EQ(setup.error().message,
             concat("unknown key ", path_, ": ofline, did you mean 'offline'?"));
