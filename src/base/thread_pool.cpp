@@ -27,20 +27,16 @@ ThreadPool::~ThreadPool() {
 }
 
 void ThreadPool::post(UniqueFunction<void()> work) {
-  {
-    const std::lock_guard lock(mutex_);
-    queue_.push_back(std::move(work));
-  }
+  // Notified under the lock: the work may end the pool's last user, and the pool, before this returns.
+  const std::lock_guard lock(mutex_);
+  queue_.push_back(std::move(work));
   changed_.notify_one();
 }
 
 TimerId ThreadPool::post_at(SteadyTime when, UniqueFunction<void()> work) {
-  TimerQueue::Added added;
-  {
-    const std::lock_guard lock(
-        mutex_);  // so that no thread is between reading next_due() and sleeping
-    added = timers_.add(when, std::move(work));
-  }
+  // The lock: no thread may be between reading next_due() and sleeping.
+  const std::lock_guard lock(mutex_);
+  const TimerQueue::Added added = timers_.add(when, std::move(work));
   if (added.is_earliest) changed_.notify_one();
   return added.id;
 }

@@ -16,9 +16,14 @@ void EventLoop::stop() {
   if (!thread_.joinable()) return;
   context_.stop();
   thread_.join();
+  while (n_posting_ > 0) std::this_thread::yield();
 }
 
-void EventLoop::post(UniqueFunction<void()> work) { boost::asio::post(context_, std::move(work)); }
+void EventLoop::post(UniqueFunction<void()> work) {
+  ++n_posting_;
+  boost::asio::post(context_, std::move(work));
+  --n_posting_;
+}
 
 TimerId EventLoop::post_at(SteadyTime when, UniqueFunction<void()> work) {
   const TimerQueue::Added added = timers_.add(when, std::move(work));
@@ -26,7 +31,7 @@ TimerId EventLoop::post_at(SteadyTime when, UniqueFunction<void()> work) {
     if (is_current()) {
       arm_timer();
     } else {
-      boost::asio::post(context_, [this] { arm_timer(); });
+      post([this] { arm_timer(); });
     }
   }
   return added.id;

@@ -37,6 +37,8 @@ class EventLoop final : public Executor {
   boost::asio::executor_work_guard<boost::asio::io_context::executor_type> keep_running_;
   boost::asio::steady_timer timer_;
   TimerQueue timers_;
+  // Calls of post() that have not returned: their work may already have run and ended the loop's last user.
+  std::atomic<int> n_posting_{0};
   std::thread thread_;
 };
 

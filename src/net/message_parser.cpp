@@ -202,7 +202,8 @@ Status ResponseParser::finish_at_eof() {
   boost::beast::error_code ec;
   put_eof(ec);
   if (!ec) return {};
-  if (const auto rest = content_length_remaining(); is_header_done() && rest) {
+  const auto rest = is_header_done() ? content_length_remaining() : boost::none;
+  if (rest) {
     return Error{Code::kDataLoss,
                  concat("the connection ended ", *rest, " bytes before the end of the body")};
   }

@@ -53,7 +53,7 @@ class RequestParser final : private boost::beast::http::basic_parser<true> {
   std::string target;
   Headers headers;
   bool is_http_1_1() const { return version_ >= 11; }
-  bool keeps_alive() const { return basic_parser::keep_alive(); }
+  bool keeps_alive() const { return is_header_done() && basic_parser::keep_alive(); }
   bool expects_continue() const;
   std::optional<std::uint64_t> content_length_bytes() const;
 
