@@ -11,11 +11,17 @@ JOBS ?= $(shell awk -v cores="$$(nproc)" '/MemAvailable/ { n = int($$2 / 1300000
 BOOTSTRAP ?= tools/bootstrap.sh
 PYTHON ?= python3
 SMALL_LABELS = unit|kernel|golden
+# What reads bytes of strangers, or runs coroutines: CI builds these under sanitizers, `make asan` builds everything.
+ASAN_TESTS = base_test base_task_test deepwell_gguf_test deepwell_tokenizer_test deepwell_net_test deepwell_chat_test \
+  deepwell_auth_test models_test deepwell_dialogue_test deepwell_edge_test deepwell_edge_server_test
+ASAN_FUZZERS = gguf_fuzz tokenizer_fuzz http_message_fuzz chat_template_fuzz chat_request_fuzz
+empty :=
+space := $(empty) $(empty)
 
-.PHONY: help run build test test-all test-long asan tsan check tidy format clean
+.PHONY: help run build test test-all test-long asan asan-parsers tsan check tidy format clean
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "  variables: MODEL=$(MODEL) HOST=$(HOST) PORT=$(PORT) JOBS=$(JOBS)"
 
 run: build ## build, fetch the model once, and serve it on http://127.0.0.1:8080
@@ -38,7 +44,7 @@ test: ## every fast test and check; closes with `N passed, N failed`
 
 test-all: ## the fast tests, then real weights, other people's clients, sanitizers: takes long
 	@failed=0; \
-	for part in test test-long asan tsan; do \
+	for part in test test-long asan asan-parsers tsan; do \
 	  echo "== make $$part"; $(MAKE) --no-print-directory $$part || { failed=1; echo "== make $$part FAILED"; }; \
 	done; exit $$failed
 
@@ -60,6 +66,14 @@ asan: ## the fast tests under AddressSanitizer and UBSan
 	cmake --preset asan
 	cmake --build build/asan --parallel $(JOBS)
 	$(PYTHON) tools/run_tests.py --build build/asan --labels '$(SMALL_LABELS)' --jobs $(JOBS)
+
+asan-parsers: ## the part of `make asan` that reads bytes of strangers, as CI runs it
+	@$(BOOTSTRAP) test
+	@tools/preflight.sh build/asan 4000
+	cmake --preset asan
+	cmake --build build/asan --parallel $(JOBS) --target $(ASAN_TESTS) $(ASAN_FUZZERS)
+	$(PYTHON) tools/run_tests.py --build build/asan --labels unit --jobs $(JOBS) \
+	  --tests '^($(subst $(space),|,$(strip $(ASAN_TESTS) $(ASAN_FUZZERS:=_replay))))$$'
 
 tsan: ## the fast tests under ThreadSanitizer
 	@$(BOOTSTRAP) test

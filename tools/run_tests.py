@@ -43,7 +43,7 @@ def run_ctest(args):
         os.remove(report)
     limit = str(64 << 20)  # CTest cuts the output of each test to this many bytes in its report
     ctest = subprocess.run(
-        ["ctest", "--test-dir", args.build, "-L", args.labels, "--parallel", str(args.jobs), "--output-on-failure",
+        ["ctest", "--test-dir", args.build, "-L", args.labels, "-R", args.tests, "--parallel", str(args.jobs), "--output-on-failure",
          "--no-tests=ignore", "--output-junit", report, "--test-output-size-passed", limit, "--test-output-size-failed", limit])
     if not os.path.exists(report):
         print("ctest wrote no report: it did not run", file=sys.stderr)
@@ -80,6 +80,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--build", required=True, help="the build directory")
     parser.add_argument("--labels", required=True, help="regular expression of CTest labels")
+    parser.add_argument("--tests", default=".", help="regular expression of CTest names")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--also", nargs=2, action="append", default=[], metavar=("NAME", "COMMAND"),
                         help="a shell command that closes with `N passed, N failed` or as pytest does")
