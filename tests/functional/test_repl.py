@@ -150,6 +150,7 @@ def test_chinese_can_be_typed_and_erased(open_terminal):
     terminal.expect("你好世界")
     terminal.send("\x7f\x7f\n")  # erases two characters, not two bytes
     terminal.expect("system message set")
+    terminal.expect(">>> ")
     assert "你好\n" in terminal.ask("/show system")
 
 
