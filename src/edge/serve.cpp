@@ -13,8 +13,8 @@ namespace deepwell::edge {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-constexpr std::chrono::milliseconds kTick{
-    200};  // how often stop requests and the engine's health are looked at
+// How often stop requests and the engine's health are looked at.
+constexpr std::chrono::milliseconds kTick{200};
 
 std::vector<std::string> model_names_of(const ServeOptions& options, const std::string& own_name) {
   std::vector<std::string> names = options.model_names;

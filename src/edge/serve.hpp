@@ -38,19 +38,20 @@ struct ServeOptions {
 
   service::KeySource keys;
   bool use_insecure_no_auth = false;  // open beyond this machine without a key
-  std::vector<std::string>
-      allowed_hosts;  // Host headers more than loopback and the bound address; "*": any
-  std::vector<std::string> allowed_origins;  // other sites whose pages may call; "*": any
+  // Host headers more than loopback and the bound address; "*": any.
+  std::vector<std::string> allowed_hosts;
+  // Other sites whose pages may call; "*": any.
+  std::vector<std::string> allowed_origins;
 
-  std::vector<std::string>
-      model_names;  // names that requests may use besides the model's own; the first is shown
+  // Names that requests may use besides the model's own; the first is shown.
+  std::vector<std::string> model_names;
 
   std::uint64_t max_body_bytes = 8ULL * 1024 * 1024;
   std::chrono::seconds request_timeout{3600};
   std::chrono::milliseconds body_timeout{30'000};
   std::chrono::milliseconds ping_interval{15'000};
-  std::chrono::milliseconds stall_limit{
-      30'000};  // work pending without progress: not ready any more
+  // Work is pending and no layer was computed for so long: not ready any more.
+  std::chrono::milliseconds stall_limit{30'000};
   std::chrono::seconds drain_timeout{300};
   unsigned n_loops = 2;
   unsigned n_pool_threads = 2;

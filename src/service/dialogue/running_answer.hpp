@@ -60,8 +60,8 @@ class RunningAnswer final : public Answer {
 
   engine::Generator& generator_;
   Executor& home_;
-  const std::shared_ptr<const engine::Tokenizer>
-      tokenizer_;                       // owners: all descriptions of the model, and this
+  // Owners: all descriptions of the model, and this.
+  const std::shared_ptr<const engine::Tokenizer> tokenizer_;
   const std::shared_ptr<Signal> news_;  // owners: the logs, pending timers, and this
   std::vector<Choice> choices_;
   Usage usage_;

@@ -22,10 +22,10 @@ struct Turn {
 
   engine::SamplingParams sampling;    // its seed is replaced by `seed`
   std::optional<std::uint64_t> seed;  // none: one is drawn
-  std::optional<std::uint32_t>
-      max_tokens;  // per choice, thought included; none: what the context has room for
-  std::vector<std::string>
-      stop;  // end the answer before the first of these; thoughts are not searched
+  // Per choice, thought included; none: what the context has room for.
+  std::optional<std::uint32_t> max_tokens;
+  // The answer ends before the first of these; thoughts are not searched.
+  std::vector<std::string> stop;
   std::uint32_t n_choices = 1;  // choice i is drawn with seed + i
   bool ignore_end = false;      // go on past the model's own end (benchmarks)
 };

@@ -13,8 +13,8 @@ namespace deepwell::edge {
 
 namespace {
 
-constexpr std::size_t kLargeBodyBytes =
-    64 * 1024;  // decoded on the pool: it may take over a millisecond
+// A body larger than this is decoded on the pool: it may take over a millisecond.
+constexpr std::size_t kLargeBodyBytes = 64 * 1024;
 
 // What reading the body went wrong with, as this API words it.
 Error body_error(Error error) {

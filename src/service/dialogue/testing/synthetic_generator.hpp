@@ -23,8 +23,8 @@ struct SyntheticOptions {
   /// What a generation says, as bytes; then it ends by itself. Empty function: letters by a formula
   /// over the prompt, the seed and the position, without an end.
   std::function<std::string(const engine::GenerateRequest&)> script;
-  std::chrono::microseconds pace{
-      0};                            // between two steps; one token per running generation and step
+  /// Between two steps; one token per running generation and step.
+  std::chrono::microseconds pace{0};
   std::uint32_t n_prefill_tok = 64;  // prompt tokens per step and generation
   std::uint32_t n_slots = 16;        // generations that run at once
   std::uint32_t n_queue = 64;        // generations that may wait
