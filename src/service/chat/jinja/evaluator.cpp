@@ -138,8 +138,8 @@ Result<Evaluator::Flow> Evaluator::exec_for(const For& node) {
   loop->node = &node;
   const std::shared_ptr<Scope> outer = scope_;
   loop->outer = outer;
-  bool is_completed =
-      false;  // some pass came to the end of the body: only then is there no `else`, as in jinja2
+  // Some pass came to the end of the body: only then is there no `else`, as in jinja2.
+  bool is_completed = false;
   const auto run = [&]() -> Status {
     while (true) {
       DW_TRY(budget_.spend(1));

@@ -1,8 +1,8 @@
 // Evaluator: one render of a parsed template. Statements in evaluator.cpp, expressions in eval_expr.cpp.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
+#include <ctime>
 #include <deque>
 #include <memory>
 #include <optional>
@@ -129,8 +129,8 @@ class Evaluator {
   std::shared_ptr<Scope> scope_;
   Text* out_ = nullptr;
   std::deque<Namespace> namespaces_;
-  std::vector<std::shared_ptr<Scope>>
-      captured_scopes_;  // macros and their scopes own each other until the end
+  // Macros and the scopes that they see own each other until the end.
+  std::vector<std::shared_ptr<Scope>> captured_scopes_;
   std::size_t depth_ = 0;
   std::uint32_t error_line_ = 0;  // of the innermost failing node
   bool is_refused_ = false;
