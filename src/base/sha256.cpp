@@ -43,18 +43,21 @@ void sha256_compress_portable(std::array<std::uint32_t, 8>& state, const std::by
     std::array<std::uint32_t, 16> w;
     for (std::size_t t = 0; t < 16; ++t) w[t] = load_big_endian(blocks + 4 * t);
     auto [a, b, c, d, e, f, g, h] = state;
-    for (std::size_t t = 0; t < 64; ++t) {
-      if (t >= 16) {
-        w[t % 16] +=
-            small_sigma1(w[(t + 14) % 16]) + w[(t + 9) % 16] + small_sigma0(w[(t + 1) % 16]);
+    for (std::size_t begin = 0; begin < 64; begin += 16) {
+      // Unrolled, the eight moves at a round's end and the indices of w cost nothing.
+#pragma GCC unroll 16
+      for (std::size_t i = 0; i < 16; ++i) {
+        if (begin > 0) {
+          w[i] += small_sigma1(w[(i + 14) % 16]) + w[(i + 9) % 16] + small_sigma0(w[(i + 1) % 16]);
+        }
+        const std::uint32_t sum1 = std::rotr(e, 6) ^ std::rotr(e, 11) ^ std::rotr(e, 25);
+        const std::uint32_t choose = g ^ (e & (f ^ g));
+        const std::uint32_t t1 = h + sum1 + choose + kSha256Constants[begin + i] + w[i];
+        const std::uint32_t sum0 = std::rotr(a, 2) ^ std::rotr(a, 13) ^ std::rotr(a, 22);
+        const std::uint32_t majority = (a & b) | (c & (a | b));
+        h = g, g = f, f = e, e = d + t1;
+        d = c, c = b, b = a, a = t1 + sum0 + majority;
       }
-      const std::uint32_t sum1 = std::rotr(e, 6) ^ std::rotr(e, 11) ^ std::rotr(e, 25);
-      const std::uint32_t choose = g ^ (e & (f ^ g));
-      const std::uint32_t t1 = h + sum1 + choose + kSha256Constants[t] + w[t % 16];
-      const std::uint32_t sum0 = std::rotr(a, 2) ^ std::rotr(a, 13) ^ std::rotr(a, 22);
-      const std::uint32_t majority = (a & b) | (c & (a | b));
-      h = g, g = f, f = e, e = d + t1;
-      d = c, c = b, b = a, a = t1 + sum0 + majority;
     }
     const std::array<std::uint32_t, 8> add = {a, b, c, d, e, f, g, h};
     for (std::size_t i = 0; i < 8; ++i) state[i] += add[i];
