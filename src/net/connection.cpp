@@ -307,7 +307,7 @@ Task<void> Connection::serve_request() {
   }
   writer.settle();
   request_ = nullptr;
-  if (!skip_rest_of_body()) must_close_ = true;
+  if (!parser_->is_done()) must_close_ = true;  // the next request begins where this body ends
   --server_.n_active_requests;
 }
 

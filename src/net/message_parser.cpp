@@ -14,6 +14,10 @@ namespace {
 
 constexpr std::uint32_t kResponseHeaderBytes = 64 * 1024;
 
+// The shortest end of a chunked body, "0\r\n\r\n". Between chunks at least this much is to come, and Beast's parser
+// asserts that it sees no less once it has begun with the last chunk.
+constexpr std::size_t kShortestChunkedEnd = 5;
+
 boost::beast::error_code stop_parsing() {
   return make_error_code(boost::system::errc::operation_canceled);
 }
@@ -92,7 +96,9 @@ RequestParser::BodyStep RequestParser::parse_body(std::string_view data, std::sp
   n_written_ = 0;
   BodyStep step;
   while (!is_done() && !error_ && step.n_consumed < data.size() && n_written_ < out_.size()) {
-    const std::size_t n = put_some(data.substr(step.n_consumed));
+    const std::string_view rest = data.substr(step.n_consumed);
+    if (chunked() && chunk_left_bytes_ == 0 && rest.size() < kShortestChunkedEnd) break;
+    const std::size_t n = put_some(rest);
     if (n == 0) break;
     step.n_consumed += n;
   }
@@ -176,8 +182,11 @@ std::size_t RequestParser::on_body_impl(string_view body, error_code&) {
   return n;
 }
 
-std::size_t RequestParser::on_chunk_body_impl(std::uint64_t, string_view body, error_code& ec) {
-  return on_body_impl(body, ec);
+std::size_t RequestParser::on_chunk_body_impl(std::uint64_t n_left, string_view body,
+                                              error_code& ec) {
+  const std::size_t n = on_body_impl(body, ec);
+  chunk_left_bytes_ = n_left - n;
+  return n;
 }
 
 ResponseParser::ResponseParser(OnBody on_body, bool has_no_body) : on_body_(std::move(on_body)) {
@@ -188,6 +197,8 @@ ResponseParser::ResponseParser(OnBody on_body, bool has_no_body) : on_body_(std:
 }
 
 Result<std::size_t> ResponseParser::parse(std::string_view data) {
+  const bool is_between_chunks = is_header_done() && chunked() && chunk_left_bytes_ == 0;
+  if (is_done() || (is_between_chunks && data.size() < kShortestChunkedEnd)) return std::size_t{0};
   boost::beast::error_code ec;
   const std::size_t n = put(boost::asio::const_buffer(data.data(), data.size()), ec);
   if (failure_) return *failure_;
@@ -222,7 +233,9 @@ std::size_t ResponseParser::on_body_impl(string_view body, error_code& ec) {
   return body.size();
 }
 
-std::size_t ResponseParser::on_chunk_body_impl(std::uint64_t, string_view body, error_code& ec) {
+std::size_t ResponseParser::on_chunk_body_impl(std::uint64_t n_left, string_view body,
+                                               error_code& ec) {
+  chunk_left_bytes_ = n_left - body.size();
   return on_body_impl(body, ec);
 }
 

@@ -70,7 +70,9 @@ class RequestParser final : private boost::beast::http::basic_parser<true> {
   void on_header_impl(error_code& ec) override;
   void on_body_init_impl(const boost::optional<std::uint64_t>&, error_code&) override {}
   std::size_t on_body_impl(string_view body, error_code& ec) override;
-  void on_chunk_header_impl(std::uint64_t, string_view, error_code&) override {}
+  void on_chunk_header_impl(std::uint64_t n_bytes, string_view, error_code&) override {
+    chunk_left_bytes_ = n_bytes;
+  }
   std::size_t on_chunk_body_impl(std::uint64_t, string_view body, error_code& ec) override;
   void on_finish_impl(error_code&) override {}
 
@@ -85,6 +87,7 @@ class RequestParser final : private boost::beast::http::basic_parser<true> {
   std::size_t n_header_bytes_ = 0;  // consumed
   std::span<char> out_;
   std::size_t n_written_ = 0;
+  std::uint64_t chunk_left_bytes_ = 0;
 };
 
 /// One response, as the client reads it; body bytes go to a callback.
@@ -118,12 +121,15 @@ class ResponseParser final : private boost::beast::http::basic_parser<false> {
   void on_header_impl(error_code&) override {}
   void on_body_init_impl(const boost::optional<std::uint64_t>&, error_code&) override {}
   std::size_t on_body_impl(string_view body, error_code& ec) override;
-  void on_chunk_header_impl(std::uint64_t, string_view, error_code&) override {}
+  void on_chunk_header_impl(std::uint64_t n_bytes, string_view, error_code&) override {
+    chunk_left_bytes_ = n_bytes;
+  }
   std::size_t on_chunk_body_impl(std::uint64_t, string_view body, error_code& ec) override;
   void on_finish_impl(error_code&) override {}
 
   OnBody on_body_;
   std::optional<Error> failure_;
+  std::uint64_t chunk_left_bytes_ = 0;
 };
 
 }  // namespace deepwell::net

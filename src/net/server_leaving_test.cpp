@@ -80,6 +80,18 @@ TEST(ServerLeaving, TellsTheHandlerAtOnceWhenTheClientResets) {
   EXPECT_TRUE(eventually([&] { return patient.n_cancelled == 1; }));
 }
 
+TEST(ServerLeaving, TellsTheHandlerAlsoAfterAPipelinedRequest) {
+  Patient patient;
+  TestServer test(patient_router(patient));
+  RawClient client = test.connect();
+  client.send(get_request("/wait"));
+  ASSERT_TRUE(eventually([&] { return patient.n_started == 1; }));
+  client.send(get_request("/echo"));
+  std::this_thread::sleep_for(milliseconds(20));
+  client.close();
+  EXPECT_TRUE(eventually([&] { return patient.n_cancelled == 1; }));
+}
+
 TEST(ServerLeaving, TellsAComputationOnAPool) {
   ThreadPool pool(1);
   std::atomic<bool> has_started{false};

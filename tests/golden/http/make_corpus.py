@@ -20,6 +20,7 @@ SEEDS = {
     "chunked": b"POST /p HTTP/1.1\r\n" + CHUNKED + b"5\r\nhello\r\n1;a=b\r\n!\r\n0\r\n\r\n",
     "chunked_trailer": b"POST /p HTTP/1.1\r\n" + CHUNKED + b"1\r\nx\r\n0\r\nContent-Length: 4\r\nX: y\r\n\r\n",
     "chunk_quoted_extension": b"POST /p HTTP/1.1\r\n" + CHUNKED + b'2;a="q\\"x";b\r\nok\r\n0\r\n\r\n',
+    "chunk_last_first": b"POST /p HTTP/1.1\r\n" + CHUNKED + b"0\r\nxx\r\n0\r\n\r\n",
     "chunk_overflow": b"POST /p HTTP/1.1\r\n" + CHUNKED + b"fffffffffffffffff\r\n",
     "chunk_bad_end": b"POST /p HTTP/1.1\r\n" + CHUNKED + b"1\r\nxx\r\n0\r\n\r\n",
     "expect": b"POST /p HTTP/1.1\r\n" + HOST + b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\nok",
