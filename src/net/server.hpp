@@ -34,8 +34,8 @@ struct TlsOptions {
 struct ServerOptions {
   std::string host = "127.0.0.1";  // an address of this machine, "0.0.0.0", "::", or "localhost"
   std::uint16_t port = 0;          // 0: the kernel chooses, see Server::port()
-  int listen_fd =
-      -1;  // >= 0: an open listening socket to use instead; the server owns it from now on
+  /// >= 0: an open listening socket to use instead; the server owns it from now on.
+  int listen_fd = -1;
   unsigned n_loops = 2;
   std::optional<TlsOptions> tls;
 
@@ -44,26 +44,26 @@ struct ServerOptions {
   std::uint32_t max_target_bytes = 8 * 1024;           // 414
   std::uint64_t max_body_bytes = 16ULL * 1024 * 1024;  // 413; a Route may set its own
 
-  std::chrono::milliseconds header_timeout{
-      10'000};  // from a request's first byte (or accept) to its last header: 408
-  std::chrono::milliseconds body_timeout{
-      30'000};  // for a body, plus one second per min_body_bytes_per_s received: 408
+  /// From a request's first byte (or accept) to its last header: 408.
+  std::chrono::milliseconds header_timeout{10'000};
+  /// For a body, plus one second per min_body_bytes_per_s received: 408.
+  std::chrono::milliseconds body_timeout{30'000};
   std::uint32_t min_body_bytes_per_s = 16 * 1024;
-  std::chrono::milliseconds idle_timeout{75'000};  // between requests: closed silently
-  std::chrono::milliseconds write_timeout{
-      30'000};  // without any progress, for a client that does not read: broken off
-  std::uint32_t max_unsent_bytes =
-      128 * 1024;  // that a connection may hold in the kernel (TCP_NOTSENT_LOWAT)
+  /// Between requests: closed silently.
+  std::chrono::milliseconds idle_timeout{75'000};
+  /// Without any progress, for a client that does not read: broken off.
+  std::chrono::milliseconds write_timeout{30'000};
+  /// What a connection may hold unsent in the kernel (TCP_NOTSENT_LOWAT).
+  std::uint32_t max_unsent_bytes = 128 * 1024;
 };
 
 /// Counters since start, for metrics.
 struct ServerStats {
   std::uint64_t n_accepted = 0;
-  std::uint64_t n_refused = 0;   // over max_connections
-  std::uint64_t n_requests = 0;  // headers read
-  std::uint64_t n_bad_requests =
-      0;  // answered by the server itself: 400, 408, 413, 414, 417, 431, 501, 505
-  std::uint64_t n_clients_left = 0;     // while their request ran
+  std::uint64_t n_refused = 0;          // over max_connections
+  std::uint64_t n_requests = 0;         // headers read
+  std::uint64_t n_bad_requests = 0;     // headers that no handler saw: 400, 408, 431 ...
+  std::uint64_t n_clients_left = 0;     // before their answer was whole
   std::uint32_t n_connections = 0;      // now
   std::uint32_t n_active_requests = 0;  // now, from header to end of response
 };
