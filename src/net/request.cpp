@@ -35,6 +35,7 @@ const std::string& Request::param(std::string_view name) const {
 
 Task<Result<std::size_t>> Request::read_body_some(std::span<char> space) {
   if (content_length.value_or(0) > max_body_bytes) co_return too_large(max_body_bytes);
+  if (!body_) co_return std::size_t{0};
   auto n = co_await body_->read_some(space);
   if (!n) co_return n;
   n_body_read_ += *n;
