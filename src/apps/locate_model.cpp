@@ -75,12 +75,12 @@ Result<LocatedModel> locate_model(const Context& context, const std::string& nam
   if (service::is_location(name) && !is_url(name)) return locate_file(context, name);
   const ModelStore store(context.home);
   DW_ASSIGN(const Catalogue catalogue, Catalogue::load(context.home));
-  std::string stored_name = name;
   if (is_url(name)) {
     DW_ASSIGN(const CatalogueEntry entry, service::entry_for_location(name, ""));
-    stored_name = entry.name;
+    const Result<StoredModel> stored = store.find(entry.name);
+    if (stored && stored->source == entry.sources.front().label()) return located(*stored);
   }
-  const Result<StoredModel> here = service::find_model(store, catalogue, stored_name);
+  const Result<StoredModel> here = service::find_model(store, catalogue, name);
   if (here) return located(*here);
   const bool can_pull = is_url(name) || name == "default" || catalogue.find(name) != nullptr;
   const bool may_pull =

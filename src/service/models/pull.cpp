@@ -22,8 +22,8 @@ class Pull {
   Result<StoredModel> run() {
     if (!options_.is_forced) {
       Result<StoredModel> here = store_.find(entry_.name);
-      const bool is_current = here && (entry_.sha256.empty() || here->sha256 == entry_.sha256);
-      if (is_current) {
+      DW_ASSIGN(const bool is_up_to_date, is_current(here));
+      if (is_up_to_date) {
         say("up to date");
         return here;
       }
@@ -32,7 +32,12 @@ class Pull {
     const std::string work = join_path(directory_, "incoming");
     DW_TRY(make_directories(work));
     const std::string partial = join_path(work, "whole");
-    DW_ASSIGN(StoredModel model, try_sources(work, partial));
+    Result<StoredModel> got = try_sources(work, partial);
+    if (!got) {
+      remove_empty_directories(work);
+      return got;
+    }
+    StoredModel model = std::move(*got);
     say("writing manifest");
     DW_TRY(rename_file(partial, model.path));
     DW_TRY(store_.commit(model));
@@ -45,6 +50,30 @@ class Pull {
  private:
   void say(std::string_view line) const {
     if (options_.say) options_.say(line);
+  }
+
+  /// Whether what is here is what the entry means. Error: kAlreadyExists if it came from somewhere
+  /// else and there is no checksum to tell.
+  Result<bool> is_current(const Result<StoredModel>& here) const {
+    if (!here) return false;
+    if (!entry_.sha256.empty()) return here->sha256 == entry_.sha256;
+    const ModelSource& source = entry_.sources.front();
+    if (here->source != source.label()) {
+      return Error{Code::kAlreadyExists,
+                   concat("a model named '", entry_.name, "' is here already, from ", here->source,
+                          "; give this one another --name, or replace it with --force")};
+    }
+    if (source.kind != SourceKind::kFile) return true;
+    DW_ASSIGN(const std::string sha256, content_hash(store_.home(), source.location));
+    return sha256 == here->sha256;
+  }
+
+  /// A pull that leaves nothing to go on from leaves no trace either.
+  void remove_empty_directories(const std::string& work) const {
+    for (const std::string& path : {work, directory_}) {
+      const Result<std::vector<std::string>> names = list_directory(path);
+      if (names && names->empty()) (void)remove_tree(path);
+    }
   }
 
   Result<StoredModel> try_sources(const std::string& work, const std::string& partial) {
@@ -86,7 +115,11 @@ class Pull {
     context.cancel = options_.cancel;
     DW_ASSIGN(const Fetched fetched, fetcher.fetch(source, context));
     Result<StoredModel> model = verify(source, fetched, partial);
-    if (!model && model.error().code != Code::kCancelled) (void)remove_file(partial);
+    if (!model && model.error().code != Code::kCancelled) {
+      // Whatever it was made from is no better: kept wheels would only be joined to the same again.
+      (void)remove_tree(work);
+      DW_TRY(make_directories(work));
+    }
     return model;
   }
 
