@@ -36,8 +36,8 @@ TEST(SetParameter, RefusesWhatItCannotBe) {
   EXPECT_EQ(failure(settings, "top_p", "2"), "top_p must be between 0 and 1");
   EXPECT_EQ(failure(settings, "num_predict", "0"), "num_predict must be between 1 and 16777216");
   EXPECT_EQ(
-      failure(settings, "temprature", "1"),
-      "unknown parameter 'temprature', did you mean 'temperature'?; /show parameters lists them");
+      failure(settings, "temperaturr", "1"),
+      "unknown parameter 'temperaturr', did you mean 'temperature'?; /show parameters lists them");
   EXPECT_EQ(settings.sampling.temperature, ChatSettings().sampling.temperature);
 }
 

@@ -129,7 +129,7 @@ def test_slash_commands_set_show_and_suggest(open_terminal):
     assert "system message set" in terminal.ask('/set system "You are a pirate."')
     assert "You are a pirate." in terminal.ask("/show system")
     assert re.search(r"architecture +llama", terminal.ask("/show info"))
-    assert "did you mean '/clear'?" in terminal.ask("/claer")
+    assert "did you mean '/clear'?" in terminal.ask("/claar")
     assert "must be between" in terminal.ask("/set parameter top_p 7")
     assert "new conversation" in terminal.ask("/clear")
 
@@ -215,7 +215,7 @@ def test_stdin_is_the_question_or_belongs_to_it(tmp_path):
 
 def test_wrong_usage_is_told_before_anything_is_loaded(tmp_path):
     for arguments, message in [
-        (["--temprature=1", "hi"], "unknown option '--temprature', did you mean '--temperature'?"),
+        (["--temperaturr=1", "hi"], "unknown option '--temperaturr', did you mean '--temperature'?"),
         (["--temperature", "hot", "hi"], "--temperature: 'hot' is not a number"),
     ]:
         wrong = run_once(tmp_path, *arguments)
