@@ -2,6 +2,7 @@
 // code.
 #include <unistd.h>
 
+#include <csignal>
 #include <cstdio>
 #include <exception>
 #include <string>
@@ -23,6 +24,10 @@ int fail(const Error& error, std::string_view hint = {}) {
 }
 
 Error unknown_command(std::string_view name) {
+  if (name.starts_with('-')) {
+    return invalid_argument(
+        concat("options come after the command: deepwell COMMAND ", name, " ..."));
+  }
   std::vector<std::string> names;
   for (const CommandEntry* entry : commands()) {
     names.emplace_back(entry->name);
@@ -75,6 +80,8 @@ int run_program(const std::vector<std::string>& arguments) {
 }  // namespace deepwell::apps
 
 int main(int n_arguments, char** arguments) {
+  // A limit on file sizes is an error like a full disk, not a reason to die.
+  std::signal(SIGXFSZ, SIG_IGN);
   // The last barrier for exceptions of libraries; our own code returns errors.
   try {
     return deepwell::apps::run_program({arguments + (n_arguments > 0), arguments + n_arguments});
