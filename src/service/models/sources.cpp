@@ -30,8 +30,8 @@ Status check_disk_space(const std::string& directory, std::uint64_t n_bytes_need
   const Result<std::uint64_t> n_free = free_disk_bytes(directory);
   if (!n_free || *n_free >= n_bytes_needed + kSpare) return {};  // unknown: the write will tell
   return Error{Code::kResourceExhausted,
-               concat("not enough disk space in ", directory, ": ", format_bytes(n_bytes_needed + kSpare),
-                      " needed, ", format_bytes(*n_free),
+               concat("not enough disk space in ", directory, ": ",
+                      format_bytes(n_bytes_needed + kSpare), " needed, ", format_bytes(*n_free),
                       " free; make room or choose another place with --home")};
 }
 
