@@ -1,8 +1,6 @@
 // Asking and printing.
 #include "apps/chat_session.hpp"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -26,7 +24,6 @@ class AnswerPrinter {
       : is_terminal_(is_terminal), is_thought_shown_(is_terminal && !is_thought_hidden) {}
 
   Status print(const AnswerDelta& delta) {
-    n_tok_ += delta.n_tok;
     if (delta.n_tok > 0 && first_ns_ == 0) first_ns_ = monotonic_ns();
     finish_ = delta.finish == engine::FinishReason::kNone ? finish_ : delta.finish;
     thought_ += delta.reasoning;
@@ -67,7 +64,6 @@ class AnswerPrinter {
   std::string thought_;
   engine::FinishReason finish_ = engine::FinishReason::kNone;
   std::int64_t first_ns_ = 0;
-  std::uint64_t n_tok_ = 0;
 };
 
 /// `n_timed_tok` of the tokens fell into the measured time.
@@ -110,12 +106,10 @@ void print_statistics(const service::Usage& usage, std::int64_t start_ns, std::i
 
 }  // namespace
 
-ChatSession::ChatSession(engine::Generator& generator, Interrupts& interrupts)
-    : generator_(generator), interrupts_(interrupts), is_terminal_(::isatty(STDOUT_FILENO) != 0) {}
-
 Result<std::unique_ptr<ChatSession>> ChatSession::create(engine::Generator& generator,
-                                                         Interrupts& interrupts, Log& log) {
-  std::unique_ptr<ChatSession> session(new ChatSession(generator, interrupts));
+                                                         Interrupts& interrupts, Log& log,
+                                                         bool is_terminal) {
+  std::unique_ptr<ChatSession> session(new ChatSession(generator, interrupts, is_terminal));
   DW_ASSIGN(session->dialogue_, service::Dialogue::create(generator, session->pool_, log));
   return session;
 }

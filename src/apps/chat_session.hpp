@@ -30,8 +30,10 @@ struct ChatSettings {
 /// Used on one thread. The generator and the interrupts must outlive it.
 class ChatSession {
  public:
+  /// `is_terminal`: whether a person reads stdout.
   static Result<std::unique_ptr<ChatSession>> create(engine::Generator& generator,
-                                                     Interrupts& interrupts, Log& log);
+                                                     Interrupts& interrupts, Log& log,
+                                                     bool is_terminal);
 
   /// Asks, and prints the answer to stdout as it comes: a thought dim and between "Thinking..." lines where stdout is
   /// a terminal, nothing of it elsewhere. Ctrl-C ends the answer; what was said stays in the conversation. Errors:
@@ -46,7 +48,8 @@ class ChatSession {
   std::int64_t load_ns = 0;  // shown by the statistics
 
  private:
-  ChatSession(engine::Generator& generator, Interrupts& interrupts);
+  ChatSession(engine::Generator& generator, Interrupts& interrupts, bool is_terminal)
+      : generator_(generator), interrupts_(interrupts), is_terminal_(is_terminal) {}
 
   service::Turn turn(const std::string& question) const;
 

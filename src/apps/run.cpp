@@ -95,7 +95,7 @@ struct Run final : Command {
     DW_ASSIGN(const std::unique_ptr<engine::Engine> engine,
               engine::Engine::open(std::move(options), *context.log));
     DW_ASSIGN(const std::unique_ptr<ChatSession> session,
-              ChatSession::create(*engine, interrupts, *context.log));
+              ChatSession::create(*engine, interrupts, *context.log, ::isatty(STDOUT_FILENO) != 0));
     session->load_ns = monotonic_ns() - start_ns;
     apply_settings(session->settings);
     return question.empty() ? run_repl(*session, located, context.language)
