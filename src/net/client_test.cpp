@@ -284,10 +284,10 @@ TEST(HttpClient, ReportsAProxyThatRefusesATunnel) {
   EXPECT_TRUE(proxy.seen().starts_with("CONNECT somewhere.invalid:443 HTTP/1.1\r\n"));
 }
 
-/// A self-signed certificate for "localhost" in a folder of its own.
+/// A self-signed certificate in a folder of its own.
 class Certificate {
  public:
-  Certificate() {
+  explicit Certificate(const std::string& name = "localhost") {
     std::string pattern = (std::filesystem::temp_directory_path() / "net_test_XXXXXX").string();
     folder_ = ::mkdtemp(pattern.data());
     EVP_PKEY* key = EVP_EC_gen("P-256");
@@ -298,10 +298,10 @@ class Certificate {
     X509_gmtime_adj(X509_getm_notAfter(cert), 3600);
     X509_set_pubkey(cert, key);
     X509_NAME_add_entry_by_txt(X509_get_subject_name(cert), "CN", MBSTRING_ASC,
-                               reinterpret_cast<const unsigned char*>("localhost"), -1, -1, 0);
+                               reinterpret_cast<const unsigned char*>(name.c_str()), -1, -1, 0);
     X509_set_issuer_name(cert, X509_get_subject_name(cert));
     X509_EXTENSION* names =
-        X509V3_EXT_conf_nid(nullptr, nullptr, NID_subject_alt_name, "DNS:localhost");
+        X509V3_EXT_conf_nid(nullptr, nullptr, NID_subject_alt_name, concat("DNS:", name).c_str());
     X509_add_ext(cert, names, -1);
     X509_EXTENSION_free(names);
     X509_sign(cert, key, EVP_sha256());
@@ -327,7 +327,8 @@ class Certificate {
 };
 
 struct TlsServer {
-  TlsServer() : test(file_router(), options()) {}
+  explicit TlsServer(const std::string& name = "localhost")
+      : certificate(name), test(file_router(), options()) {}
   ServerOptions options() {
     ServerOptions tls_options = quick_options();
     tls_options.tls = TlsOptions{certificate.cert_file(), certificate.key_file()};
@@ -367,6 +368,12 @@ TEST(Tls, RefusesUntrustedCertificatesAndWrongNames) {
   EXPECT_EQ(misnamed.error().code, Code::kUnavailable);
   EXPECT_NE(misnamed.error().message.find("IP address mismatch"), std::string::npos)
       << misnamed.error().message;
+  TlsServer elsewhere("elsewhere.invalid");
+  options.ca_file = elsewhere.certificate.cert_file();
+  const auto other_name = HttpClient(options).request("GET", elsewhere.url() + "/file", {}, "");
+  EXPECT_EQ(other_name.error().code, Code::kUnavailable);
+  EXPECT_NE(other_name.error().message.find("hostname mismatch"), std::string::npos)
+      << other_name.error().message;
   TestServer plain(file_router());
   const auto not_tls = HttpClient(options).request(
       "GET", concat("https://localhost:", plain.server->port()), {}, "");
