@@ -7,7 +7,7 @@
 #include "apps/kl_golden.hpp"
 #include "base/concat.hpp"
 #include "base/file.hpp"
-#include "engine/tokenizer/vocabulary_gguf.hpp"
+#include "engine/runtime/describe.hpp"
 
 namespace deepwell::apps {
 namespace {
@@ -16,9 +16,10 @@ using engine::LoadedModel;
 using engine::TokenId;
 
 /// Feeds a sequence from position 0 and hands over the logits after each position.
+/// Errors: kDataLoss if a logit is not finite.
 template <class Visit>
-void for_each_position(LoadedModel& model, std::span<const TokenId> tokens, std::uint32_t n_chunk,
-                       Visit&& visit) {
+Status for_each_position(LoadedModel& model, std::span<const TokenId> tokens, std::uint32_t n_chunk,
+                         Visit&& visit) {
   std::vector<std::uint32_t> blocks;
   model.blocks.take(
       (static_cast<std::uint32_t>(tokens.size()) + engine::kKvBlockTok - 1) / engine::kKvBlockTok,
@@ -29,9 +30,17 @@ void for_each_position(LoadedModel& model, std::span<const TokenId> tokens, std:
     batch.clear();
     batch.add(tokens.subspan(pos, n), pos, blocks, engine::Outputs::kAll);
     model.forward(batch);
-    for (std::uint32_t i = 0; i < n; ++i) visit(pos + i, model.logits(i));
+    for (std::uint32_t i = 0; i < n; ++i) {
+      const std::span<const float> logits = model.logits(i);
+      if (!std::all_of(logits.begin(), logits.end(), [](float x) { return std::isfinite(x); })) {
+        return data_loss(concat("the logits after position ", pos + i,
+                                " are not finite; the model file is damaged"));
+      }
+      visit(pos + i, logits);
+    }
   }
   model.blocks.release(blocks);
+  return {};
 }
 
 struct Perplexity final : Command {
@@ -63,16 +72,18 @@ struct Perplexity final : Command {
 
   Status run_text(LoadedModel& model) {
     DW_ASSIGN(const std::string text, read_file(text_file, std::size_t{1} << 30));
-    DW_ASSIGN(auto vocabulary, engine::read_vocabulary(*model.model->file));
-    DW_ASSIGN(const auto tokenizer, engine::Tokenizer::create(std::move(vocabulary)));
+    DW_ASSIGN(const auto tokenizer, engine::make_tokenizer(model));
+    n_chunk = std::min(n_chunk, model.n_ctx_tok);
     const std::vector<TokenId> tokens = tokenizer->encode(text);
     KlFigures figures;
     for (std::size_t begin = 0; begin + 2 <= tokens.size(); begin += n_chunk) {
       const auto chunk =
           std::span(tokens).subspan(begin, std::min<std::size_t>(n_chunk, tokens.size() - begin));
-      for_each_position(model, chunk, n_chunk, [&](std::uint32_t t, std::span<const float> logits) {
-        if (t + 1 < chunk.size()) figures.add_prediction(logits, chunk[t + 1]);
-      });
+      DW_TRY(for_each_position(model, chunk, n_chunk,
+                               [&](std::uint32_t t, std::span<const float> logits) {
+                                 if (t + 1 < chunk.size())
+                                   figures.add_prediction(logits, chunk[t + 1]);
+                               }));
     }
     if (figures.n_predictions() == 0)
       return invalid_argument(concat(text_file, " holds fewer than two tokens"));
@@ -96,11 +107,12 @@ struct Perplexity final : Command {
     KlFigures figures;
     for (std::uint32_t c = 0; c < golden.n_chunks; ++c) {
       const auto& tokens = golden.tokens[c];
-      for_each_position(model, tokens, n_chunk,
-                        [&](std::uint32_t t, std::span<const float> logits) {
-                          figures.add(golden.records[c][t], logits);
-                          if (t + 1 < tokens.size()) figures.add_prediction(logits, tokens[t + 1]);
-                        });
+      DW_TRY(for_each_position(model, tokens, n_chunk,
+                               [&](std::uint32_t t, std::span<const float> logits) {
+                                 figures.add(golden.records[c][t], logits);
+                                 if (t + 1 < tokens.size())
+                                   figures.add_prediction(logits, tokens[t + 1]);
+                               }));
     }
     const double ratio = std::exp(figures.mean_nll() - golden.mean_nll);
     if (is_json) {

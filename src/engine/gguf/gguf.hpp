@@ -71,6 +71,8 @@ class GgufFile {
   std::string describe(std::string_view key) const;
 
   std::uint64_t file_bytes() const { return bytes_.size(); }
+  /// The whole file.
+  std::span<const std::byte> bytes() const { return bytes_; }
 
  private:
   /// A metadata value as it lies in the file; its lengths have been checked.

@@ -45,8 +45,14 @@ class Reader {
 
 Status read_scaling(const GgufFile& file, const Reader& reader, const HyperParams& hyper,
                     RopeHyperParams& rope) {
-  if (reader.has("rope.scaling.type")) {
-    DW_ASSIGN(const std::string_view type, file.get_string(reader.key("rope.scaling.type")));
+  // Files older than the type key name only a factor, under either key, and mean linear.
+  const bool has_type = reader.has("rope.scaling.type");
+  const bool has_old_factor = reader.has("rope.scaling.factor") || reader.has("rope.scale_linear");
+  if (has_type || has_old_factor) {
+    std::string_view type = "linear";
+    if (has_type) {
+      DW_ASSIGN(type, file.get_string(reader.key("rope.scaling.type")));
+    }
     if (type == "linear") {
       rope.scaling = RopeHyperParams::Scaling::kLinear;
     } else if (type == "yarn") {
@@ -55,8 +61,9 @@ Status read_scaling(const GgufFile& file, const Reader& reader, const HyperParam
       return Error{Code::kUnimplemented, concat(reader.key("rope.scaling.type"), " = ", type,
                                                 " is not supported; none, linear and yarn are")};
     }
-    DW_ASSIGN(rope.factor, reader.positive_or("rope.scaling.factor", 1.0));
-    DW_ASSIGN(rope.attention_factor, reader.positive_or("rope.scaling.attn_factor", 0.0));
+    DW_ASSIGN(const double old_factor, reader.positive_or("rope.scale_linear", 1.0));
+    DW_ASSIGN(rope.factor, reader.positive_or("rope.scaling.factor", old_factor));
+    DW_ASSIGN(rope.attention_factor, reader.positive_or("rope.scaling.attn_factor", 1.0));
     DW_ASSIGN(rope.beta_fast, reader.positive_or("rope.scaling.yarn_beta_fast", rope.beta_fast));
     DW_ASSIGN(rope.beta_slow, reader.positive_or("rope.scaling.yarn_beta_slow", rope.beta_slow));
     DW_ASSIGN(rope.n_ctx_original_tok, reader.count_or("rope.scaling.original_context_length",

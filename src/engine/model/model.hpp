@@ -25,7 +25,7 @@ struct RopeHyperParams {
   double freq_base = 10000.0;
   Scaling scaling = Scaling::kNone;
   double factor = 1.0;  // positions are divided by it (linear), or some frequencies are (YaRN)
-  double attention_factor = 0.0;         // YaRN: multiplies cos and sin; 0: 1 + 0.1 ln(factor)
+  double attention_factor = 1.0;  // YaRN: multiplies cos and sin, beside its own 1 + 0.1 ln(factor)
   std::uint32_t n_ctx_original_tok = 0;  // YaRN: the context before stretching
   double beta_fast = 32.0, beta_slow = 1.0;
   std::vector<float> freq_factors;  // [d_rope/2] Llama 3's: divides each frequency; may be empty

@@ -55,8 +55,7 @@ std::vector<float> make_rope_table(const RopeHyperParams& rope, std::uint32_t n_
   const std::vector<double> freq = frequencies(rope);
   double magnitude = 1.0;
   if (rope.scaling == RopeHyperParams::Scaling::kYarn) {
-    magnitude = rope.attention_factor > 0.0 ? rope.attention_factor
-                                            : 1.0 + 0.1 * log_f64(std::max(1.0, rope.factor));
+    magnitude = rope.attention_factor * (1.0 + 0.1 * log_f64(std::max(1.0, rope.factor)));
   }
   std::vector<float> table(static_cast<std::size_t>(n_positions) * rope.d_rope);
   float* out = table.data();

@@ -2,7 +2,6 @@
 #include "engine/runtime/describe.hpp"
 
 #include "base/concat.hpp"
-#include "base/file.hpp"
 #include "base/sha256.hpp"
 #include "engine/model/arch/arch.hpp"
 #include "engine/numerics/version.hpp"
@@ -15,22 +14,25 @@ std::string model_fingerprint(const std::string& content_sha256, std::string_vie
   return concat("dw", kNumericsVersion, "-", device_family, "-", sha256_hex(all).substr(0, 16));
 }
 
-Result<ModelDescription> describe_model(const std::string& name, const std::string& path,
-                                        const std::string& content_sha256,
-                                        const LoadedModel& model) {
-  const GgufFile& file = *model.model->file;
-  DW_ASSIGN(Vocabulary vocabulary, read_vocabulary(file));
+Result<std::shared_ptr<const Tokenizer>> make_tokenizer(const LoadedModel& model) {
+  DW_ASSIGN(Vocabulary vocabulary, read_vocabulary(*model.model->file));
   if (vocabulary.tokens.size() > model.model->hyper.n_vocab) {
     return invalid_argument(concat("the vocabulary has ", vocabulary.tokens.size(),
                                    " tokens, the embedding only ", model.model->hyper.n_vocab,
-                                   " rows"));
+                                   " rows; the model file is damaged"));
   }
   DW_ASSIGN(std::shared_ptr<const Tokenizer> tokenizer, Tokenizer::create(std::move(vocabulary)));
+  return tokenizer;
+}
+
+Result<ModelDescription> describe_model(const std::string& name, const std::string& content_sha256,
+                                        const LoadedModel& model) {
+  const GgufFile& file = *model.model->file;
+  DW_ASSIGN(std::shared_ptr<const Tokenizer> tokenizer, make_tokenizer(model));
   std::string hash = content_sha256;
   if (hash.empty()) {
-    DW_ASSIGN(const MappedFile mapped, MappedFile::open(path));
     Sha256 sha;
-    sha.update(mapped.bytes());
+    sha.update(file.bytes());
     hash = sha.hex_digest();
   }
   std::string chat_template;

@@ -8,10 +8,12 @@
 
 namespace deepwell::engine {
 
-/// Reads vocabulary and template out of the model file and makes the fingerprint. `content_sha256` is the file's
-/// hash (64 hexadecimal digits); if empty, the file at `path` is hashed.
-Result<ModelDescription> describe_model(const std::string& name, const std::string& path,
-                                        const std::string& content_sha256,
+/// The tokenizer of the model's own vocabulary, every id of which has a row in the embedding.
+Result<std::shared_ptr<const Tokenizer>> make_tokenizer(const LoadedModel& model);
+
+/// Reads vocabulary and template out of the model file and makes the fingerprint. `content_sha256`
+/// is the file's hash (64 hexadecimal digits); if empty, the loaded file is hashed.
+Result<ModelDescription> describe_model(const std::string& name, const std::string& content_sha256,
                                         const LoadedModel& model);
 
 /// Of weights, device family and numerics version: equal fingerprints mean equal tokens.

@@ -23,9 +23,12 @@ std::int64_t steady_ms() {
 
 Result<std::unique_ptr<Engine>> Engine::open(EngineOptions options, Log& log) {
   options.load.n_sequences = std::max(1U, options.n_parallel);
+  // A step must hold a row of everybody who decodes, and still some of a prompt.
+  options.load.n_max_rows =
+      std::max(options.load.n_max_rows, options.n_parallel + options.n_mixed_budget_tok);
   DW_ASSIGN(LoadedModel model, LoadedModel::load(options.load));
   DW_ASSIGN(ModelDescription description,
-            describe_model(options.name, options.load.path, options.content_sha256, model));
+            describe_model(options.name, options.content_sha256, model));
   return std::unique_ptr<Engine>(
       new Engine(std::move(options), log, std::move(model), std::move(description)));
 }
@@ -67,10 +70,11 @@ Status Engine::check(const GenerateRequest& request) const {
     }
   }
   const std::size_t n_tok = request.prompt.size() + request.generated.size();
-  const std::size_t n_needed = n_tok + (request.max_tokens > 0 ? 1 : 0);
-  if (n_needed > model_.n_ctx_tok) {
+  // An answer that had filled the context may come back after its last token: it ends at once.
+  const bool needs_room = request.max_tokens > 0 && request.generated.empty();
+  if (n_tok + (needs_room ? 1 : 0) > model_.n_ctx_tok) {
     return Error{Code::kOutOfRange,
-                 concat("the prompt has ", n_tok, " tokens, but the context holds ",
+                 concat("the prompt has ", request.prompt.size(), " tokens, but the context holds ",
                         model_.n_ctx_tok, " including the answer; shorten it or raise --ctx-size")};
   }
   return validate(request.sampling, description_.n_vocab);
@@ -179,7 +183,12 @@ bool Engine::take_commands(bool may_wait) {
 
 void Engine::handle(Submit sequence) {
   for (const TokenId token : sequence->generated()) sequence->generated_counts.add(token);
+  const std::uint32_t max_tokens = sequence->request.max_tokens;
+  const bool is_complete = max_tokens > 0 && (sequence->n_generated() >= max_tokens ||
+                                              sequence->n_tokens() >= model_.n_ctx_tok);
+  Sequence& added = *sequence;
   scheduler_.add(std::move(sequence));
+  if (is_complete) finish(added, FinishReason::kLength, std::nullopt, {});
 }
 
 void Engine::handle(Cancel cancel) {
@@ -189,9 +198,9 @@ void Engine::handle(Cancel cancel) {
 void Engine::handle(Force force) {
   Sequence* sequence = scheduler_.find(force.id);
   if (sequence == nullptr || force.ids.empty()) return;
-  const std::size_t room =
-      std::min<std::size_t>(model_.n_ctx_tok - sequence->n_tokens(),
-                            sequence->request.max_tokens - sequence->n_generated());
+  const std::uint32_t max_tokens = sequence->request.max_tokens;
+  const std::size_t room = std::min(model_.n_ctx_tok - sequence->n_tokens(),
+                                    max_tokens - std::min(max_tokens, sequence->n_generated()));
   if (force.ids.size() >= room) {
     finish(*sequence, FinishReason::kNone,
            Error{Code::kOutOfRange,
@@ -201,12 +210,19 @@ void Engine::handle(Force force) {
   }
   const std::uint32_t position = sequence->n_generated();
   append(*sequence, force.ids);
-  sequence->sink->on_event({.position = position, .ids = std::move(force.ids)});
+  sequence->sink->on_event(
+      {.position = position,
+       .ids = std::move(force.ids),
+       .n_prompt_tok_done = std::min(sequence->n_computed, sequence->n_prompt)});
 }
 
 void Engine::handle(Attach attach) {
   Sequence* sequence = scheduler_.find(attach.id);
-  if (sequence == nullptr) return;
+  if (sequence == nullptr) {  // it ended between attach() and now: the new reader must hear so
+    attach.sink->on_event({.position = attach.from,
+                           .error = not_found(concat("generation ", attach.id, " has ended"))});
+    return;
+  }
   sequence->sink = std::move(attach.sink);
   const auto generated = sequence->generated();
   const std::size_t from = std::min<std::size_t>(attach.from, generated.size());
@@ -232,7 +248,8 @@ void Engine::commit() {
       finish(sequence, FinishReason::kLength, std::nullopt, {});
     } else {
       sequence.sink->on_event(
-          {.position = sequence.n_generated(), .n_prompt_tok_done = sequence.n_computed});
+          {.position = sequence.n_generated(),
+           .n_prompt_tok_done = std::min(sequence.n_computed, sequence.n_prompt)});
     }
   }
 }

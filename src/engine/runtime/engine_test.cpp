@@ -135,6 +135,33 @@ TEST(Engine, GoesOnAfterWhatAnEarlierAttemptGenerated) {
   }
 }
 
+TEST(Engine, EndsAtOnceWhenNothingIsLeftToGenerate) {
+  auto engine = open_tiny();
+  for (const std::size_t n_generated : {10U, 11U, 256U - 5U}) {
+    GenerateRequest complete = request(n_generated < 100 ? 10 : 100'000);
+    complete.generated.assign(n_generated, 11);
+    auto sink = std::make_shared<Collector>();
+    sink->expect_from(static_cast<std::uint32_t>(n_generated));
+    ASSERT_TRUE(engine->submit(complete, sink));
+    sink->wait_done();
+    EXPECT_EQ(n_generated, sink->ids().size());
+    EXPECT_EQ(FinishReason::kLength, sink->finish());
+  }
+  EXPECT_EQ(0U, engine->status().n_kv_blocks_used);
+}
+
+TEST(Engine, EndsAnAnswerWhoseForcedTokensLeaveNoRoom) {
+  auto engine = open_tiny();
+  auto sink = std::make_shared<Collector>(kPace);
+  const auto id = engine->submit(request(100), sink);
+  ASSERT_TRUE(id);
+  sink->wait_tokens(2);
+  ASSERT_TRUE(engine->force(*id, std::vector<TokenId>(150, 11)));
+  sink->wait_done();
+  ASSERT_TRUE(sink->error());
+  EXPECT_EQ(Code::kOutOfRange, sink->error()->code);
+}
+
 TEST(Engine, StopsAtTheEndTokenAndDoesNotShowIt) {
   auto engine = open_tiny();
   const Tokenizer& tokenizer = *engine->describe().tokenizer;

@@ -38,10 +38,11 @@ bool Scheduler::schedule(StepBatch& batch, std::vector<StepPiece>& pieces) {
   pieces.clear();
   admit();
   for (const auto& sequence : running_) {
+    if (batch.n_rows() == options_.n_max_rows) break;
     if (sequence->n_pending() == 1) add_piece(*sequence, 1, batch, pieces);
   }
-  std::uint32_t budget = pieces.empty() ? options_.n_max_rows : options_.n_mixed_budget_tok;
-  budget = std::max(budget, batch.n_rows()) - batch.n_rows();
+  std::uint32_t budget = options_.n_max_rows - batch.n_rows();
+  if (!pieces.empty()) budget = std::min(budget, options_.n_mixed_budget_tok);
   for (const auto& sequence : running_) {
     if (budget == 0) break;
     if (sequence->n_pending() <= 1) continue;

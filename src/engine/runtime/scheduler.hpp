@@ -16,7 +16,7 @@ struct SchedulerOptions {
   std::uint32_t n_parallel = 16;   // sequences running at once
   std::uint32_t n_max_rows = 512;  // tokens of a step at most
   std::uint32_t n_mixed_budget_tok =
-      128;  // tokens of a step in which somebody is decoding: bounds their pause
+      128;  // prompt tokens of a step in which others decode: bounds their pause
   std::uint32_t n_ctx_tok = 4096;
 };
 

@@ -66,7 +66,19 @@ TEST(Scheduler, GivesEveryDecodingSequenceItsTokenBesideAPrefill) {
   ASSERT_EQ(3U, world.pieces.size());
   EXPECT_EQ(1U, world.pieces[0].n_tok);
   EXPECT_EQ(1U, world.pieces[1].n_tok);
-  EXPECT_EQ(14U, world.pieces[2].n_tok);  // what the mixed budget of 16 leaves
+  EXPECT_EQ(16U, world.pieces[2].n_tok);  // the mixed budget, beside the decoding rows
+}
+
+TEST(Scheduler, NeverPlansMoreRowsThanAStepHolds) {
+  BlockPool blocks(64);
+  Scheduler scheduler(
+      {.n_parallel = 8, .n_max_rows = 5, .n_mixed_budget_tok = 16, .n_ctx_tok = 512}, blocks);
+  StepBatch batch;
+  std::vector<StepPiece> pieces;
+  for (GenerationId id = 1; id <= 8; ++id) scheduler.add(sequence(id, 1, 100));
+  scheduler.add(sequence(9, 50, 1));
+  ASSERT_TRUE(scheduler.schedule(batch, pieces));
+  EXPECT_EQ(5U, batch.n_rows());
 }
 
 TEST(Scheduler, AdmitsOnlyWhoCanFinish) {

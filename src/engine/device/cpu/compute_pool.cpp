@@ -60,11 +60,19 @@ ComputePool::ComputePool(std::uint32_t n_threads)
     : n_threads_(n_threads), homes_(std::make_unique<Home[]>(n_threads)) {
   DW_CHECK(n_threads >= 1, "a pool has at least one thread");
   threads_.reserve(n_threads - 1);
-  for (std::uint32_t t = 1; t < n_threads; ++t)
-    threads_.emplace_back([this, t] { thread_main(t); });
+  try {
+    for (std::uint32_t t = 1; t < n_threads; ++t) {
+      threads_.emplace_back([this, t] { thread_main(t); });
+    }
+  } catch (...) {  // the system has no more threads to give: those that started must end
+    stop();
+    throw;
+  }
 }
 
-ComputePool::~ComputePool() {
+ComputePool::~ComputePool() { stop(); }
+
+void ComputePool::stop() {
   is_stopping_.store(true);
   step_.fetch_add(2);
   step_.notify_all();

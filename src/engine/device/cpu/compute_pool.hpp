@@ -19,7 +19,7 @@ namespace deepwell::engine {
 /// One thread (the one that calls run()) drives a pool. No lock and no allocation in run().
 class ComputePool {
  public:
-  /// At least one thread. Threads beyond the caller are started here and park until a step begins.
+  /// At least one thread. Throws std::system_error if the system has no more threads. Threads beyond the caller are started here and park until a step begins.
   explicit ComputePool(std::uint32_t n_threads);
   ~ComputePool();
   ComputePool(const ComputePool&) = delete;
@@ -58,6 +58,7 @@ class ComputePool {
   void work(std::uint32_t thread);
   bool claim_and_run(std::uint32_t home, std::uint32_t thread);
   void thread_main(std::uint32_t thread);
+  void stop();
 
   std::uint32_t n_threads_;
   std::unique_ptr<Home[]> homes_;  // [n_threads]
