@@ -76,6 +76,8 @@ def test_mutated_bodies_never_break_the_server(server):
                 case 2: body[at:at] = bytes(source.choice(b'{}[]",:0eE-\\\x00\xff') for _ in range(source.randint(1, 8)))
             if not body:
                 body = bytearray(b"{")
+        if b'"max_tokens":2' not in body:
+            continue  # still valid perhaps, and then a real model may write for minutes
         status, _reply = post(server, bytes(body))
         seen.add(status)
     assert seen <= {200, 400, 404}, seen
