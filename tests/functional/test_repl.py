@@ -163,6 +163,7 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(open_terminal):
     terminal.send("\x03")
     terminal.expect(">>> ", limit_s=10)
     assert time.monotonic() - started < 5
+    terminal.expect("Send a message")  # the editor is at work: before that Ctrl-C belongs to the answer
     terminal.send("\x03")  # at the prompt it only says how to leave
     terminal.expect("/bye to leave")
     terminal.expect(">>> ")
