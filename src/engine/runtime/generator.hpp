@@ -44,6 +44,12 @@ struct GenerateRequest {
       0;                    // generated ids at most; 0 only computes the prompt (warms the cache)
   bool ignore_end = false;  // go on past end-of-generation tokens (benchmarks)
   std::string tenant;       // whose cache and whose share of the machine
+  // The caller's own name for this attempt's generation: unique among all that live, never 0. It is
+  // what the crash page names, and by what a restarted caller finds a generation that went on.
+  std::uint64_t tag = 0;
+  // Of `generated`, so many of the last are chosen anew and compared: the proof that an answer that
+  // moved is the same answer. Forced ids must not be among them.
+  std::uint32_t n_verify_tok = 0;
 };
 
 /// News of one generation. Positions count generated tokens from 0, so a receiver can tell a repeat or a gap.
@@ -54,6 +60,9 @@ struct GenerationEvent {
   std::optional<Error> error;           // the generation ended without finishing
   std::uint32_t n_prompt_tok_done = 0;  // prompt tokens computed so far (progress)
   std::uint32_t n_cached_tok = 0;       // prompt tokens that needed no computing
+  // Known ids (GenerateRequest::n_verify_tok) that were chosen differently this time, since the last
+  // event: any but 0 means that what follows is a continuation and not the same answer.
+  std::uint32_t n_mismatched_tok = 0;
 
   bool is_last() const { return finish != FinishReason::kNone || error.has_value(); }
 };
