@@ -20,9 +20,9 @@ enum class ControlKind : std::uint8_t {
   kKillWorker,  // a front: worker `worker` of epoch `epoch` stalls, `text` says how
   kDrained,     // a draining child has nothing left; the supervisor may forget it
   // The supervisor to a front.
-  kWorkerLoading,   // `worker`, `epoch`, `progress`
-  kWorkerReady,     // `worker`, `epoch`, `text` = path of its socket
-  kWorkerDied,      // `worker`, `epoch`, `signal` (0: it exited), `tags` = suspects of the crash page
+  kWorkerLoading,  // `worker`, `epoch`, `progress`
+  kWorkerReady,    // `worker`, `epoch`, `text` = path of its socket
+  kWorkerDied,  // `worker`, `epoch`, `signal` (0: it exited), `tags` = suspects of the crash page
   kWorkerDraining,  // `worker`, `epoch`: give it nothing new, move or finish what it has
   // The supervisor to any child.
   kDrain,  // finish what runs, take nothing new, leave; `progress` unused, `text` = limit in seconds
@@ -41,7 +41,8 @@ struct ControlMessage {
   bool operator==(const ControlMessage&) const = default;
 };
 
-/// "worker-died worker=0 epoch=3 signal=11 tags=5,9 text=..."; read it with parse_control().
+/// "worker-died worker=1 epoch=3 signal=11 tags=5,9 text=..."; what is zero or empty is left out. Read
+/// it with parse_control().
 std::string format_control(const ControlMessage& message);
 /// Error: kInvalidArgument naming the word that is not understood. Unknown keys are an error: both
 /// ends are of one build, or a neighbour version that knows the same kinds.
