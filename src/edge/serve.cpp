@@ -26,6 +26,7 @@ net::ServerOptions server_options(const ServeOptions& options) {
   net::ServerOptions server;
   server.host = options.host;
   server.port = options.port;
+  server.listen_fd = options.listen_fd;
   server.n_loops = options.n_loops;
   server.max_body_bytes = options.max_body_bytes;
   server.body_timeout = options.body_timeout;
@@ -70,6 +71,7 @@ bool run_until_stopped(const ServeOptions& options, Api& api, Log& log) {
       case StopRequest::kNow:
         return false;
       case StopRequest::kDrain:
+      case StopRequest::kHandOver:
         if (!api.is_draining.exchange(true)) {
           drain_until = Clock::now() + options.drain_timeout;
           log.info("stopping: waiting for ", api.n_inference.load(),
