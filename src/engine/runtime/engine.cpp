@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 #include <exception>
+#include <utility>
 
 #include "base/concat.hpp"
 #include "engine/model/arch/arch.hpp"
@@ -87,6 +88,10 @@ Result<GenerationId> Engine::submit(GenerateRequest request, std::shared_ptr<Gen
   sequence->tokens = std::move(request.prompt);
   sequence->tokens.insert(sequence->tokens.end(), request.generated.begin(),
                           request.generated.end());
+  sequence->n_counted = sequence->n_prompt;
+  sequence->n_known = sequence->n_tokens();
+  sequence->verify_begin =
+      sequence->n_known - std::min(request.n_verify_tok, sequence->n_generated());
   sequence->request = std::move(request);
   sequence->sink = std::move(sink);
   GenerationId id = 0;
@@ -182,7 +187,6 @@ bool Engine::take_commands(bool may_wait) {
 }
 
 void Engine::handle(Submit sequence) {
-  for (const TokenId token : sequence->generated()) sequence->generated_counts.add(token);
   const std::uint32_t max_tokens = sequence->request.max_tokens;
   const bool is_complete = max_tokens > 0 && (sequence->n_generated() >= max_tokens ||
                                               sequence->n_tokens() >= model_.n_ctx_tok);
@@ -209,11 +213,8 @@ void Engine::handle(Force force) {
     return;
   }
   const std::uint32_t position = sequence->n_generated();
-  append(*sequence, force.ids);
-  sequence->sink->on_event(
-      {.position = position,
-       .ids = std::move(force.ids),
-       .n_prompt_tok_done = std::min(sequence->n_computed, sequence->n_prompt)});
+  sequence->tokens.insert(sequence->tokens.end(), force.ids.begin(), force.ids.end());
+  sequence->sink->on_event(news_of(*sequence, position, std::move(force.ids)));
 }
 
 void Engine::handle(Attach attach) {
@@ -225,11 +226,8 @@ void Engine::handle(Attach attach) {
   }
   sequence->sink = std::move(attach.sink);
   const auto generated = sequence->generated();
-  const std::size_t from = std::min<std::size_t>(attach.from, generated.size());
-  sequence->sink->on_event(
-      {.position = static_cast<std::uint32_t>(from),
-       .ids = {generated.begin() + static_cast<std::ptrdiff_t>(from), generated.end()},
-       .n_prompt_tok_done = std::min(sequence->n_computed, sequence->n_prompt)});
+  const auto from = std::min(attach.from, sequence->n_generated());
+  sequence->sink->on_event(news_of(*sequence, from, {generated.begin() + from, generated.end()}));
 }
 
 void Engine::commit() {
@@ -238,30 +236,49 @@ void Engine::commit() {
   // Finishing a sequence invalidates nothing here: a piece is visited once, and its sequence lives until then.
   for (const StepPiece& piece : pieces_) {
     Sequence& sequence = *piece.sequence;
-    const std::uint32_t n_prompt_left =
-        sequence.n_prompt - std::min(sequence.n_prompt, sequence.n_computed);
-    n_prompt_tok_.fetch_add(std::min(piece.n_tok, n_prompt_left), std::memory_order_relaxed);
+    const std::uint32_t n_known_left =
+        sequence.n_known - std::min(sequence.n_known, sequence.n_computed);
+    n_prompt_tok_.fetch_add(std::min(piece.n_tok, n_known_left), std::memory_order_relaxed);
     sequence.n_computed += piece.n_tok;
-    if (piece.has_output) {
-      commit_token(sequence, piece.output_row);
+    if (Status verified = verify(sequence, piece); !verified) {
+      finish(sequence, FinishReason::kNone, std::move(verified).error(), {});
+    } else if (piece.has_output) {
+      commit_token(sequence, piece.output_row + piece.n_outputs - 1);
     } else if (sequence.n_pending() == 0) {  // max_tokens = 0: the prompt was all
       finish(sequence, FinishReason::kLength, std::nullopt, {});
     } else {
-      sequence.sink->on_event(
-          {.position = sequence.n_generated(),
-           .n_prompt_tok_done = std::min(sequence.n_computed, sequence.n_prompt)});
+      sequence.sink->on_event(news_of(sequence, sequence.n_generated(), {}));
     }
   }
+}
+
+/// The token at `position`, which an earlier attempt may have chosen already.
+Result<TokenId> Engine::choose(Sequence& sequence, std::uint32_t output_row,
+                               std::uint32_t position) {
+  for (; sequence.n_counted < position; ++sequence.n_counted)
+    sequence.generated_counts.add(sequence.tokens[sequence.n_counted]);
+  return sample_token({.logits = model_.logits(output_row),
+                       .params = sequence.request.sampling,
+                       .generated = sequence.generated_counts,
+                       .position = position},
+                      sampler_scratch_);
+}
+
+/// Rule 10: chooses known ids anew and counts those that come out otherwise. They stay as they are: the reader has
+/// them already.
+Status Engine::verify(Sequence& sequence, const StepPiece& piece) {
+  const std::uint32_t first = sequence.n_computed - piece.n_outputs + 1;
+  for (std::uint32_t i = 0; i < piece.n_outputs && first + i < sequence.n_known; ++i) {
+    DW_ASSIGN(const TokenId token, choose(sequence, piece.output_row + i, first + i));
+    if (token != sequence.tokens[first + i]) ++sequence.n_mismatched;
+  }
+  return {};
 }
 
 /// Chooses the token that follows a sequence's newest one.
 void Engine::commit_token(Sequence& sequence, std::uint32_t output_row) {
   const GenerateRequest& request = sequence.request;
-  const Result<TokenId> token = sample_token({.logits = model_.logits(output_row),
-                                              .params = request.sampling,
-                                              .generated = sequence.generated_counts,
-                                              .position = sequence.n_tokens()},
-                                             sampler_scratch_);
+  const Result<TokenId> token = choose(sequence, output_row, sequence.n_tokens());
   if (!token) {
     finish(sequence, FinishReason::kNone, token.error(), {});
     return;
@@ -271,30 +288,30 @@ void Engine::commit_token(Sequence& sequence, std::uint32_t output_row) {
     return;
   }
   const std::uint32_t position = sequence.n_generated();
-  append(sequence, {&*token, 1});
+  sequence.tokens.push_back(*token);
   n_generated_tok_.fetch_add(1, std::memory_order_relaxed);
   if (sequence.n_generated() >= request.max_tokens || sequence.n_tokens() >= model_.n_ctx_tok) {
     finish(sequence, FinishReason::kLength, std::nullopt, {*token});
     return;
   }
-  sequence.sink->on_event(
-      {.position = position, .ids = {*token}, .n_prompt_tok_done = sequence.n_prompt});
+  sequence.sink->on_event(news_of(sequence, position, {*token}));
 }
 
-void Engine::append(Sequence& sequence, std::span<const TokenId> ids) {
-  sequence.tokens.insert(sequence.tokens.end(), ids.begin(), ids.end());
-  for (const TokenId id : ids) sequence.generated_counts.add(id);
+GenerationEvent Engine::news_of(Sequence& sequence, std::uint32_t position,
+                                std::vector<TokenId> ids) {
+  return {.position = position,
+          .ids = std::move(ids),
+          .n_prompt_tok_done = std::min(sequence.n_computed, sequence.n_prompt),
+          .n_mismatched_tok = std::exchange(sequence.n_mismatched, 0)};
 }
 
 /// The last event; frees everything. `last_ids` are already part of the sequence.
 void Engine::finish(Sequence& sequence, FinishReason reason, std::optional<Error> error,
                     std::vector<TokenId> last_ids) {
-  GenerationEvent event{
-      .position = sequence.n_generated() - static_cast<std::uint32_t>(last_ids.size()),
-      .ids = std::move(last_ids),
-      .finish = reason,
-      .error = std::move(error),
-      .n_prompt_tok_done = std::min(sequence.n_computed, sequence.n_prompt)};
+  const auto n_last = static_cast<std::uint32_t>(last_ids.size());
+  GenerationEvent event = news_of(sequence, sequence.n_generated() - n_last, std::move(last_ids));
+  event.finish = reason;
+  event.error = std::move(error);
   const std::unique_ptr<Sequence> removed = scheduler_.remove(sequence.id);
   forget(removed->id);
   removed->sink->on_event(std::move(event));

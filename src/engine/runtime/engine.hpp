@@ -80,8 +80,11 @@ class Engine final : public Generator {
   void handle(Force force);
   void handle(Attach attach);
   void commit();
+  Status verify(Sequence& sequence, const StepPiece& piece);
   void commit_token(Sequence& sequence, std::uint32_t output_row);
-  void append(Sequence& sequence, std::span<const TokenId> ids);
+  Result<TokenId> choose(Sequence& sequence, std::uint32_t output_row, std::uint32_t position);
+  static GenerationEvent news_of(Sequence& sequence, std::uint32_t position,
+                                 std::vector<TokenId> ids);
   void finish(Sequence& sequence, FinishReason reason, std::optional<Error> error,
               std::vector<TokenId> last_ids);
   void forget(GenerationId id);

@@ -3,63 +3,11 @@
 
 #include <gtest/gtest.h>
 
-#include <condition_variable>
-#include <mutex>
-
+#include "engine/runtime/collector.hpp"
 #include "engine/runtime/tiny_golden.hpp"
 
 namespace deepwell::engine {
 namespace {
-
-/// Collects events and lets a test wait for them. A pace holds up the engine, so that a test can act in the middle.
-class Collector final : public GenerationSink {
- public:
-  explicit Collector(std::chrono::milliseconds pace = {}) : pace_(pace) {}
-  void on_event(GenerationEvent event) override {
-    std::this_thread::sleep_for(pace_);
-    const std::lock_guard lock(mutex_);
-    EXPECT_FALSE(is_done_) << "an event after the last one";
-    EXPECT_EQ(event.position, ids_.size()) << "a gap or a repeat";
-    ids_.insert(ids_.end(), event.ids.begin(), event.ids.end());
-    n_prompt_tok_done_ = event.n_prompt_tok_done;
-    if (event.is_last()) {
-      finish_ = event.finish;
-      error_ = event.error;
-      is_done_ = true;
-    }
-    changed_.notify_all();
-  }
-  void expect_from(std::uint32_t position) { ids_.resize(position, -1); }
-  void wait_done() {
-    std::unique_lock lock(mutex_);
-    ASSERT_TRUE(changed_.wait_for(lock, std::chrono::seconds(60), [&] { return is_done_; }));
-  }
-  void wait_tokens(std::size_t n) {
-    std::unique_lock lock(mutex_);
-    ASSERT_TRUE(
-        changed_.wait_for(lock, std::chrono::seconds(60), [&] { return ids_.size() >= n; }));
-  }
-  std::vector<TokenId> ids() const {
-    const std::lock_guard lock(mutex_);
-    return ids_;
-  }
-  bool is_done() const {
-    const std::lock_guard lock(mutex_);
-    return is_done_;
-  }
-  FinishReason finish() const { return finish_; }
-  const std::optional<Error>& error() const { return error_; }
-
- private:
-  std::chrono::milliseconds pace_;
-  mutable std::mutex mutex_;
-  std::condition_variable changed_;
-  std::vector<TokenId> ids_;
-  FinishReason finish_ = FinishReason::kNone;
-  std::optional<Error> error_;
-  std::uint32_t n_prompt_tok_done_ = 0;
-  bool is_done_ = false;
-};
 
 constexpr std::chrono::milliseconds kPace{1};
 

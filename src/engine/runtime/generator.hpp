@@ -84,7 +84,8 @@ struct GeneratorStatus {
   std::uint32_t n_kv_blocks_used = 0;
   std::uint32_t n_kv_blocks = 0;
   std::uint64_t n_steps = 0;
-  std::uint64_t n_prompt_tok = 0;     // computed since start
+  std::uint64_t n_prompt_tok = 0;     // known tokens computed since start: of prompts, and of
+                                      // answers that came back to go on
   std::uint64_t n_generated_tok = 0;  // since start
   std::uint64_t n_layers_done = 0;    // the progress counter: grows while the engine computes
   std::int64_t last_step_age_ms = 0;  // since the last step ended; meaningful while n_running > 0

@@ -28,9 +28,12 @@ void Scheduler::add_piece(Sequence& sequence, std::uint32_t n_tok, StepBatch& ba
                           std::vector<StepPiece>& pieces) {
   const bool has_output = n_tok == sequence.n_pending() && sequence.request.max_tokens > 0;
   const auto tokens = std::span<const TokenId>(sequence.tokens).subspan(sequence.n_computed, n_tok);
-  const std::uint32_t output_row = batch.add(tokens, sequence.n_computed, sequence.blocks,
-                                             has_output ? Outputs::kLast : Outputs::kNone);
-  pieces.push_back({&sequence, n_tok, output_row, has_output});
+  const std::uint32_t n_outputs =
+      std::max(sequence.n_rows_from_verifying(sequence.n_computed, sequence.n_computed + n_tok),
+               has_output ? 1U : 0U);
+  const std::uint32_t output_row =
+      batch.add(tokens, sequence.n_computed, sequence.blocks, n_outputs);
+  pieces.push_back({&sequence, n_tok, output_row, n_outputs, has_output});
 }
 
 bool Scheduler::schedule(StepBatch& batch, std::vector<StepPiece>& pieces) {

@@ -24,7 +24,8 @@ struct SchedulerOptions {
 struct StepPiece {
   Sequence* sequence = nullptr;
   std::uint32_t n_tok = 0;
-  std::uint32_t output_row = 0;
+  std::uint32_t output_row = 0;  // of its first row that has logits
+  std::uint32_t n_outputs = 0;   // so many of its last rows have logits
   bool has_output =
       false;  // the step ends with this sequence's newest token: its logits choose the next one
 };

@@ -1,6 +1,7 @@
 // Sequence: one generation as the engine's thread sees it.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -21,12 +22,22 @@ struct Sequence {
   std::uint32_t n_computed = 0;  // leading tokens whose keys and values lie in `blocks`
   std::vector<std::uint32_t>
       blocks;  // enough for the longest this sequence may become; empty while it waits
-  TokenCounts generated_counts;  // of the generated ids, for the penalties
+  TokenCounts generated_counts;  // of the generated ids before n_counted, for the penalties
+  std::uint32_t n_counted = 0;   // leading tokens that generated_counts has seen
+
+  std::uint32_t n_known = 0;       // tokens it came with; what is chosen here follows them
+  std::uint32_t verify_begin = 0;  // known ids from this position on are chosen anew and compared
+  std::uint32_t n_mismatched = 0;  // of them, since the last event
 
   std::uint32_t n_tokens() const { return static_cast<std::uint32_t>(tokens.size()); }
   std::uint32_t n_generated() const { return n_tokens() - n_prompt; }
   /// Tokens still to be fed: 1 while decoding, more in prefill.
   std::uint32_t n_pending() const { return n_tokens() - n_computed; }
+  /// Of the rows [begin, end): how many there are from the first one on that chooses a known id anew.
+  std::uint32_t n_rows_from_verifying(std::uint32_t begin, std::uint32_t end) const {
+    const std::uint32_t first = std::max(begin + 1, verify_begin) - 1;  // it chooses id first + 1
+    return first < end && first + 1 < n_known ? end - first : 0;
+  }
   std::span<const TokenId> generated() const { return std::span(tokens).subspan(n_prompt); }
 };
 

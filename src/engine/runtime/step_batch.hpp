@@ -21,6 +21,9 @@ class StepBatch {
   /// while the step runs. Returns the number of the piece's first output row among the step's outputs.
   std::uint32_t add(std::span<const TokenId> tokens, std::uint32_t pos_begin,
                     std::span<const std::uint32_t> kv_blocks, Outputs outputs);
+  /// The same; the logits of the last `n_outputs` rows are wanted.
+  std::uint32_t add(std::span<const TokenId> tokens, std::uint32_t pos_begin,
+                    std::span<const std::uint32_t> kv_blocks, std::uint32_t n_outputs);
   std::uint32_t n_rows() const { return static_cast<std::uint32_t>(tokens_.size()); }
   bool is_empty() const { return tokens_.empty(); }
   /// Valid until the next clear() or add().
