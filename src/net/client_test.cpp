@@ -395,7 +395,7 @@ class TunnelProxy {
     thread_ = std::thread([this] { run(); });
   }
   ~TunnelProxy() { thread_.join(); }
-  std::uint16_t port() const { return listener_.endpoint.port(); }
+  std::uint16_t port() const { return listener_.port; }
 
   std::string request;  // valid once the proxied request has ended
 

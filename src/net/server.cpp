@@ -190,7 +190,7 @@ Result<std::unique_ptr<Server>> Server::start(ServerOptions options, Router rout
   if (options.tls) {
     DW_ASSIGN(state->tls, make_server_tls(*options.tls));
   }
-  state->endpoint = socket->endpoint;
+  state->endpoint = endpoint_of(*socket);
   state->context.options = std::move(options);
   state->context.router = std::move(router);
   state->context.log = &log;

@@ -127,6 +127,11 @@ TEST(ControlChannel, ReportsADeadPeerAsAValueAfterItsLastWords) {
   EXPECT_EQ(one.receive(milliseconds(1000)).value()->kind, ControlKind::kDrained);
   EXPECT_EQ(one.receive(milliseconds(1000)).error().code, Code::kUnavailable);
   EXPECT_EQ(one.send({}).error().code, Code::kUnavailable);  // and no SIGPIPE
+
+  auto [writer, reader] = ControlChannel::make_pair().value();
+  ASSERT_TRUE(writer.send({}));
+  { const ControlChannel dead = std::move(reader); }
+  EXPECT_EQ(writer.send({}).error().code, Code::kUnavailable);  // here it is a reset
 }
 
 TEST(ControlChannel, GoesOnAfterALineThatIsNotUnderstood) {
