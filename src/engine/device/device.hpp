@@ -5,6 +5,7 @@
 // defers normalising and quantising into the consumer, another device may pick another type.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -104,6 +105,8 @@ struct Step {
   std::span<const std::int32_t> tokens;        // [n_rows] token ids
   std::span<const StepSequence> sequences;     // in row order, covering every row once
   std::span<const std::uint32_t> output_rows;  // ascending: the rows whose logits are wanted
+  // Set by any thread when nobody wants the step any more; may be null. Looked at between layers.
+  const std::atomic<bool>* is_unwanted = nullptr;
 };
 
 /// Memory and operations. One thread drives a device. Operations cannot fail: shapes are proven when a model is
@@ -132,7 +135,8 @@ class Device {
 
   // --- the operations of a step --------------------------------------------------------------------------------
   virtual void begin_step(const Step& step) = 0;
-  virtual void end_step() = 0;
+  /// False if the step was abandoned: it has no results, and what it stored in the arena is not whole.
+  virtual bool end_step() = 0;
 
   virtual void embed_rows(Weight table, Rows out) = 0;
   /// RMS norm (Zhang & Sennrich 2019) of each row times `gain`.
@@ -149,7 +153,8 @@ class Device {
   virtual Act attention(Rows q, const AttentionParams& params) = 0;
   /// Moves the step's output rows to the front of `out`; later operations of the step work on those rows only.
   virtual void gather_rows(Rows x, Rows out) = 0;
-  /// Marks progress inside a step; n_layers_done() grows.
+  /// Marks progress inside a step; n_layers_done() grows. If the step is unwanted by now, it is abandoned: its other
+  /// operations do nothing.
   virtual void layer_done() = 0;
 
   // --- results -------------------------------------------------------------------------------------------------

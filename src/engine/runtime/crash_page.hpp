@@ -2,9 +2,11 @@
 // looks after it has died.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 namespace deepwell::engine {
@@ -17,6 +19,14 @@ struct CrashPage {
   std::atomic<std::uint32_t> n_tags;  // 0: no step was running
   std::uint32_t reserved;
   std::atomic<std::uint64_t> tags[kMaxTags];  // GenerateRequest::tag of each sequence in the step
+
+  /// The writer's two calls, around a step.
+  void begin_step(std::span<const std::uint64_t> step_tags) {
+    const auto n = std::min<std::size_t>(step_tags.size(), kMaxTags);
+    for (std::size_t i = 0; i < n; ++i) tags[i].store(step_tags[i], std::memory_order_relaxed);
+    n_tags.store(static_cast<std::uint32_t>(n), std::memory_order_release);
+  }
+  void end_step() { n_tags.store(0, std::memory_order_release); }
 
   /// The tags of the step in which the writer died; empty if it died between steps.
   std::vector<std::uint64_t> read() const {

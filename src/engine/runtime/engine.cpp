@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
 #include <exception>
 #include <utility>
 
@@ -24,6 +25,7 @@ std::int64_t steady_ms() {
 
 Result<std::unique_ptr<Engine>> Engine::open(EngineOptions options, Log& log) {
   options.load.n_sequences = std::max(1U, options.n_parallel);
+  if (options.crash_page != nullptr) options.crash_page->end_step();  // no step runs yet
   // A step must hold a row of everybody who decodes, and still some of a prompt.
   options.load.n_max_rows =
       std::max(options.load.n_max_rows, options.n_parallel + options.n_mixed_budget_tok);
@@ -51,6 +53,7 @@ Engine::~Engine() {
   {
     const std::lock_guard lock(mutex_);
     is_stopping_ = true;
+    is_step_unwanted_.store(true, std::memory_order_relaxed);
   }
   has_mail_.notify_one();
   thread_.join();
@@ -121,7 +124,16 @@ Status Engine::post_to_live(GenerationId id, CommandMessage message) {
   return {};
 }
 
-void Engine::cancel(GenerationId id) { static_cast<void>(post_to_live(id, Cancel{id})); }
+void Engine::cancel(GenerationId id) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!live_.contains(id)) return;
+    mailbox_.emplace_back(Cancel{id});
+    if (std::erase(wanted_, id) > 0 && wanted_.empty())
+      is_step_unwanted_.store(true, std::memory_order_relaxed);
+  }
+  has_mail_.notify_one();
+}
 
 Status Engine::force(GenerationId id, std::vector<TokenId> ids) {
   for (const TokenId token : ids) {
@@ -154,11 +166,12 @@ GeneratorStatus Engine::status() const {
 void Engine::thread_main() {
   while (take_commands(scheduler_.n_running() + scheduler_.n_waiting() == 0)) {
     try {
-      if (scheduler_.schedule(batch_, pieces_)) {
-        model_.forward(batch_);
-        commit();
+      if (scheduler_.schedule(batch_, pieces_) && begin_step()) {
+        if (model_.forward(batch_, &is_step_unwanted_)) commit();
+        end_step();
       }
     } catch (const std::exception& e) {
+      end_step();
       log_.error("engine step failed: ", e.what());
       fail_all(internal_error(concat("the engine failed: ", e.what(), "; try again")));
     }
@@ -230,7 +243,46 @@ void Engine::handle(Attach attach) {
   sequence->sink->on_event(news_of(*sequence, from, {generated.begin() + from, generated.end()}));
 }
 
+/// Names the step's sequences to cancel() and to the crash page. False if all of them are cancelled by now.
+bool Engine::begin_step() {
+  {
+    const std::lock_guard lock(mutex_);
+    wanted_.clear();
+    for (const StepPiece& piece : pieces_) wanted_.push_back(piece.sequence->id);
+    for (const CommandMessage& message : mailbox_) {
+      if (const auto* cancel = std::get_if<Cancel>(&message)) std::erase(wanted_, cancel->id);
+    }
+    is_step_unwanted_.store(wanted_.empty() || is_stopping_, std::memory_order_relaxed);
+    if (wanted_.empty()) return false;
+  }
+  if (options_.crash_page != nullptr) {
+    step_tags_.clear();
+    for (const StepPiece& piece : pieces_) step_tags_.push_back(piece.sequence->request.tag);
+    options_.crash_page->begin_step(step_tags_);
+  }
+  return true;
+}
+
+/// Also after a step that was abandoned: nothing of it was committed, and nobody waits for it.
+void Engine::end_step() {
+  if (options_.crash_page != nullptr) options_.crash_page->end_step();
+  const std::lock_guard lock(mutex_);
+  wanted_.clear();
+}
+
+void Engine::abort_if_poisoned() const {
+  if (!options_.poison_token) return;
+  for (const StepPiece& piece : pieces_) {
+    const Sequence& sequence = *piece.sequence;
+    const std::uint32_t end = std::min(sequence.n_computed + piece.n_tok, sequence.n_prompt);
+    for (std::uint32_t t = sequence.n_computed; t < end; ++t) {
+      if (sequence.tokens[t] == *options_.poison_token) std::abort();
+    }
+  }
+}
+
 void Engine::commit() {
+  abort_if_poisoned();
   n_steps_.fetch_add(1, std::memory_order_relaxed);
   last_step_ms_.store(steady_ms());
   // Finishing a sequence invalidates nothing here: a piece is visited once, and its sequence lives until then.

@@ -8,6 +8,7 @@
 #include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <unordered_set>
@@ -15,6 +16,7 @@
 #include <vector>
 
 #include "base/log.hpp"
+#include "engine/runtime/crash_page.hpp"
 #include "engine/runtime/generator.hpp"
 #include "engine/runtime/loaded_model.hpp"
 #include "engine/runtime/scheduler.hpp"
@@ -30,6 +32,10 @@ struct EngineOptions {
   std::uint32_t n_parallel = 16;           // sequences running at once
   std::uint32_t n_max_waiting = 256;       // queued beyond them; more are refused
   std::uint32_t n_mixed_budget_tok = 128;  // see SchedulerOptions
+  CrashPage* crash_page = nullptr;  // names the sequences of the running step; outlives the engine
+  // For drills and tests alone: a step with a row of this token in a prompt ends the process (SIGABRT)
+  // before it commits anything, as a fault in a kernel would.
+  std::optional<TokenId> poison_token;
 };
 
 /// The engine's thread alone owns sequences and blocks; other threads leave commands in a mailbox and read counters.
@@ -79,6 +85,9 @@ class Engine final : public Generator {
   void handle(Cancel cancel);
   void handle(Force force);
   void handle(Attach attach);
+  bool begin_step();
+  void end_step();
+  void abort_if_poisoned() const;
   void commit();
   Status verify(Sequence& sequence, const StepPiece& piece);
   void commit_token(Sequence& sequence, std::uint32_t output_row);
@@ -98,14 +107,17 @@ class Engine final : public Generator {
   Scheduler scheduler_;
   StepBatch batch_;
   std::vector<StepPiece> pieces_;
+  std::vector<std::uint64_t> step_tags_;  // of the pieces, for the crash page
   SamplerScratch sampler_scratch_;
 
   std::mutex mutex_;
   std::condition_variable has_mail_;
   std::vector<CommandMessage> mailbox_;    // guarded by mutex_
   std::unordered_set<GenerationId> live_;  // guarded by mutex_
-  GenerationId last_id_ = 0;               // guarded by mutex_
-  bool is_stopping_ = false;               // guarded by mutex_
+  std::vector<GenerationId> wanted_;  // guarded by mutex_; of the running step, less the cancelled
+  GenerationId last_id_ = 0;          // guarded by mutex_
+  bool is_stopping_ = false;          // guarded by mutex_
+  std::atomic<bool> is_step_unwanted_{false};  // written under mutex_, read between layers
 
   std::atomic<std::uint32_t> n_running_{0}, n_waiting_{0}, n_blocks_used_{0};
   std::atomic<std::uint64_t> n_steps_{0}, n_prompt_tok_{0}, n_generated_tok_{0};

@@ -94,10 +94,12 @@ Result<LoadedModel> LoadedModel::load(const LoadOptions& options) {
                      n_ctx_tok,         n_threads,        isa};
 }
 
-void LoadedModel::forward(const StepBatch& batch) {
-  device->begin_step(batch.step());
+bool LoadedModel::forward(const StepBatch& batch, const std::atomic<bool>* is_unwanted) {
+  Step step = batch.step();
+  step.is_unwanted = is_unwanted;
+  device->begin_step(step);
   model->arch->forward(*model, *device);
-  device->end_step();
+  return device->end_step();
 }
 
 }  // namespace deepwell::engine

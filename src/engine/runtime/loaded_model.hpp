@@ -1,6 +1,7 @@
 // LoadedModel: a model on a device with its arena of keys and values, ready for steps.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -44,8 +45,9 @@ struct LoadedModel {
   /// (the message has the sum); kInvalidArgument for options out of range.
   static Result<LoadedModel> load(const LoadOptions& options);
 
-  /// Runs one step. Afterwards logits(i) is the i-th output row's, [n_vocab] f32.
-  void forward(const StepBatch& batch);
+  /// Runs one step. Afterwards logits(i) is the i-th output row's, [n_vocab] f32. False if the step was abandoned
+  /// because `is_unwanted` (may be null) became true: then there are no logits.
+  bool forward(const StepBatch& batch, const std::atomic<bool>* is_unwanted = nullptr);
   std::span<const float> logits(std::uint32_t i) const {
     return device->read_row(model->buffers.logits, i);
   }

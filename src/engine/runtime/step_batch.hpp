@@ -27,7 +27,9 @@ class StepBatch {
   std::uint32_t n_rows() const { return static_cast<std::uint32_t>(tokens_.size()); }
   bool is_empty() const { return tokens_.empty(); }
   /// Valid until the next clear() or add().
-  Step step() const { return {tokens_, sequences_, output_rows_}; }
+  Step step() const {
+    return {.tokens = tokens_, .sequences = sequences_, .output_rows = output_rows_};
+  }
 
  private:
   std::vector<TokenId> tokens_;

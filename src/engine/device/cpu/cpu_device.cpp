@@ -149,6 +149,7 @@ void CpuDevice::copy_block(std::uint32_t from, std::uint32_t to) {
 void CpuDevice::begin_step(const Step& step) {
   check_float_environment();
   step_ = step;
+  is_abandoned_ = false;
   n_rows_ = static_cast<std::uint32_t>(step.tokens.size());
   DW_CHECK(n_rows_ <= options_.n_max_rows, "a step holds at most n_max_rows rows");
   attention_tasks_.clear();
@@ -159,12 +160,22 @@ void CpuDevice::begin_step(const Step& step) {
   pool_.begin_step();
 }
 
-void CpuDevice::end_step() { pool_.end_step(); }
+bool CpuDevice::end_step() {
+  pool_.end_step();
+  return !is_abandoned_;
+}
+
+void CpuDevice::layer_done() {
+  if (is_abandoned_) return;
+  n_layers_done_.fetch_add(1, std::memory_order_relaxed);
+  is_abandoned_ =
+      step_.is_unwanted != nullptr && step_.is_unwanted->load(std::memory_order_relaxed);
+}
 
 void CpuDevice::embed_rows(Weight table, Rows out) {
   const PackedWeight& weight = weights_[table.index];
   RowBuffer& rows = rows_[out.index];
-  pool_.run(ceil_div(n_rows_, kRowChunk), [&](std::uint32_t chunk, std::uint32_t) {
+  run(ceil_div(n_rows_, kRowChunk), [&](std::uint32_t chunk, std::uint32_t) {
     for (std::uint32_t r = chunk * kRowChunk; r < std::min(n_rows_, (chunk + 1) * kRowChunk); ++r) {
       const auto token = static_cast<std::uint32_t>(step_.tokens[r]);
       if (weight.row_major.empty()) {
@@ -221,7 +232,7 @@ CpuDevice::ActSlot& CpuDevice::realise(Act act, bool needs_q8) {
   const bool needs_norm = slot.norm_source != 0 && !slot.has_f32;
   const bool needs_quantising = needs_q8 && !slot.has_q8;
   if (!needs_norm && !needs_quantising) return slot;
-  pool_.run(ceil_div(n_rows_, kRowChunk), [&](std::uint32_t chunk, std::uint32_t) {
+  run(ceil_div(n_rows_, kRowChunk), [&](std::uint32_t chunk, std::uint32_t) {
     for (std::uint32_t r = chunk * kRowChunk; r < std::min(n_rows_, (chunk + 1) * kRowChunk); ++r) {
       if (needs_norm) {
         kernels_.rms_norm(rows_[slot.norm_source].row(r), vectors_[slot.norm_gain].data(),
@@ -257,7 +268,7 @@ void CpuDevice::run_linear(Act act, std::span<const LinearOut> outs, bool is_add
   }
   ActSlot& slot = realise(act, needs_q8);
   const std::uint32_t per_chunk = std::clamp(n_groups / (pool_.n_threads() * 8), 1U, 8U);
-  pool_.run(ceil_div(n_groups, per_chunk), [&](std::uint32_t chunk, std::uint32_t) {
+  run(ceil_div(n_groups, per_chunk), [&](std::uint32_t chunk, std::uint32_t) {
     for (std::uint32_t row = 0; row < n_rows_; row += kRowPanel) {
       const std::uint32_t n_rows = std::min(kRowPanel, n_rows_ - row);
       std::uint32_t first = 0;  // of `out`, counted over all outs
@@ -315,7 +326,7 @@ Act CpuDevice::linear_glu(Act act, Weight gate, Weight up) {
   ActSlot& in = realise(act, is_quantised(gate) || is_quantised(up));
   ActSlot& out = next_act(gate.n_out);
   const std::uint32_t n_chunks = ceil_div(gate.n_out, 2 * kRowGroup);
-  pool_.run(n_chunks, [&](std::uint32_t chunk, std::uint32_t thread) {
+  run(n_chunks, [&](std::uint32_t chunk, std::uint32_t thread) {
     glu_chunk(in, weights_[gate.index], weights_[up.index], chunk, thread, out);
   });
   out.has_f32 = out.has_q8 = true;
@@ -327,7 +338,7 @@ void CpuDevice::rope_store(Rows q, Rows k, Rows v, const RopeParams& rope,
   const bool is_interleaved = rope.kind == RopeKind::kInterleaved;
   const std::uint32_t d_head = attention.d_head;
   const auto kv_type = static_cast<std::size_t>(kv_shape_.type);
-  pool_.run(ceil_div(n_rows_, kRowChunk), [&](std::uint32_t chunk, std::uint32_t) {
+  run(ceil_div(n_rows_, kRowChunk), [&](std::uint32_t chunk, std::uint32_t) {
     for (std::uint32_t r = chunk * kRowChunk; r < std::min(n_rows_, (chunk + 1) * kRowChunk); ++r) {
       const StepSequence& sequence = step_.sequences[row_sequence_[r]];
       const std::uint32_t pos = sequence.pos_begin + r - sequence.row_begin;
@@ -393,7 +404,7 @@ Act CpuDevice::attention(Rows q, const AttentionParams& params) {
   }
   ActSlot& out = next_act(params.n_heads * params.d_head);
   const auto n_tasks = static_cast<std::uint32_t>(attention_tasks_.size());
-  pool_.run(n_tasks * params.n_kv_heads, [&](std::uint32_t chunk, std::uint32_t thread) {
+  run(n_tasks * params.n_kv_heads, [&](std::uint32_t chunk, std::uint32_t thread) {
     attend(attention_tasks_[chunk / params.n_kv_heads], chunk % params.n_kv_heads, q, params,
            thread, out);
   });
@@ -402,6 +413,7 @@ Act CpuDevice::attention(Rows q, const AttentionParams& params) {
 }
 
 void CpuDevice::gather_rows(Rows x, Rows out) {
+  if (is_abandoned_) return;
   for (std::uint32_t i = 0; i < step_.output_rows.size(); ++i) {
     std::memcpy(rows_[out.index].row(i), rows_[x.index].row(step_.output_rows[i]),
                 sizeof(float) * x.width);

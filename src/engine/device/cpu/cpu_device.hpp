@@ -35,7 +35,7 @@ class CpuDevice final : public Device {
   std::uint32_t n_max_rows() const override { return options_.n_max_rows; }
 
   void begin_step(const Step& step) override;
-  void end_step() override;
+  bool end_step() override;
   void embed_rows(Weight table, Rows out) override;
   Act norm_act(Rows x, Vector gain, float eps) override;
   void linear(Act act, std::span<const LinearOut> outs) override;
@@ -45,7 +45,7 @@ class CpuDevice final : public Device {
                   const AttentionParams& attention) override;
   Act attention(Rows q, const AttentionParams& params) override;
   void gather_rows(Rows x, Rows out) override;
-  void layer_done() override { n_layers_done_.fetch_add(1, std::memory_order_relaxed); }
+  void layer_done() override;
 
   std::span<const float> read_row(Rows rows, std::uint32_t r) const override;
   void copy_block(std::uint32_t from, std::uint32_t to) override;
@@ -123,7 +123,14 @@ class CpuDevice final : public Device {
   KvShape kv_shape_;
   CpuMemory kv_arena_;  // [n_blocks][n_layers][n_kv_heads] of K [d_head][16] then V [16][d_head]
 
+  /// An operation's chunks on the pool, unless the step was abandoned.
+  template <class Fn>
+  void run(std::uint32_t n_chunks, Fn&& fn) {
+    if (!is_abandoned_) pool_.run(n_chunks, std::forward<Fn>(fn));
+  }
+
   Step step_;
+  bool is_abandoned_ = false;
   std::uint32_t n_rows_ = 0;
   std::vector<std::uint32_t> row_sequence_;  // [n_rows]
   std::vector<ThreadScratch> scratch_;       // [n_threads]
