@@ -1,0 +1,436 @@
+// What links, the supervisor and callers say.
+#include "cluster/front/cluster_core.hpp"
+
+#include <algorithm>
+
+#include "base/concat.hpp"
+#include "base/ids.hpp"
+
+namespace deepwell::cluster {
+
+using engine::GenerationEvent;
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+std::int64_t wall_clock_us() {
+  return std::chrono::duration_cast<std::chrono::microseconds>(
+             std::chrono::system_clock::now().time_since_epoch())
+      .count();
+}
+
+}  // namespace
+
+std::string_view worker_state_name(WorkerState state) {
+  switch (state) {
+    case WorkerState::kLoading:
+      return "loading";
+    case WorkerState::kReady:
+      return "ready";
+    case WorkerState::kBusy:
+      return "busy";
+    case WorkerState::kStalled:
+      return "stalled";
+    case WorkerState::kDraining:
+      return "draining";
+    case WorkerState::kDown:
+      break;
+  }
+  return "down";
+}
+
+// Attempts begin at the wall clock, so that those of a restarted front are newer than those before.
+ClusterGenerator::Core::Core(ClusterOptions options, Log& log)
+    : options_(std::move(options)),
+      log_(log),
+      last_attempt_(static_cast<std::uint64_t>(wall_clock_us())) {}
+
+void ClusterGenerator::Core::start() {
+  monitor_thread_ = std::thread([this] { monitor(); });
+}
+
+void ClusterGenerator::Core::stop() {
+  std::vector<std::shared_ptr<WorkerLink>> links;
+  {
+    const std::lock_guard lock(mutex_);
+    is_stopping_ = true;
+    wake_monitor_.notify_all();
+    for (auto& [id, worker] : workers_) links.push_back(worker.link);
+    for (auto& [tag, flight] : flights_) {
+      flight.sink->on_event(
+          {.position = static_cast<std::uint32_t>(flight.request.generated.size()),
+           .error = unavailable("the server is shutting down")});
+    }
+    flights_.clear();
+    waiting_.clear();
+    suspects_.clear();
+  }
+  monitor_thread_.join();
+  for (const auto& link : links) {
+    if (link != nullptr) link->close();
+  }
+}
+
+// --- workers ---------------------------------------------------------------------------------------
+
+void ClusterGenerator::Core::worker_loading(WorkerId id, double progress) {
+  const std::lock_guard lock(mutex_);
+  Worker& worker = workers_[id];
+  worker.id = id;
+  worker.progress = progress;
+}
+
+Status ClusterGenerator::Core::add_worker(WorkerId id, const std::string& address,
+                                          bool is_supervised) {
+  const std::weak_ptr<Core> weak = weak_from_this();
+  LinkEvents events;
+  events.on_model = [weak, id](Result<engine::ModelDescription> model) {
+    if (const auto core = weak.lock()) core->on_model(id, std::move(model));
+  };
+  events.on_frame = [weak, id](proto::WorkerFrame& frame) {
+    if (const auto core = weak.lock()) core->on_frame(id, frame);
+  };
+  events.on_lost = [weak, id](const std::string& why) {
+    if (const auto core = weak.lock()) core->on_lost(id, why);
+  };
+  const bool is_local = address.starts_with("unix:");
+  DW_ASSIGN(auto link,
+            WorkerLink::create(address, is_local ? nullptr : options_.tls, std::move(events)));
+  const std::lock_guard lock(mutex_);
+  Worker& worker = workers_[id];
+  worker.id = id;
+  worker.address = address;
+  worker.is_supervised = is_supervised;
+  worker.progress = 1.0;
+  worker.link = std::move(link);
+  worker.link_state = Worker::Link::kConnecting;
+  worker.last_frame = worker.last_progress = Clock::now();
+  worker.link->describe();
+  worker.link->connect(options_.orphan_grace);
+  return {};
+}
+
+void ClusterGenerator::Core::on_model(WorkerId id, Result<engine::ModelDescription> model) {
+  const std::lock_guard lock(mutex_);
+  const auto found = workers_.find(id);
+  if (found == workers_.end() || is_stopping_) return;
+  Worker& worker = found->second;
+  if (!model) {
+    log_.warn("worker ", id.index, " (epoch ", id.epoch, "): ", model.error().message);
+    worker.link->describe();
+    return;
+  }
+  worker.fingerprint = model->fingerprint;
+  if (model_ == nullptr && !worker.is_draining) {
+    model_ = std::make_unique<const engine::ModelDescription>(std::move(*model));
+  }
+  worker.has_model = model_ != nullptr && model_->fingerprint == worker.fingerprint;
+  if (!worker.has_model) {
+    log_.warn("worker ", id.index, " (epoch ", id.epoch, ") serves other weights or numerics (",
+              worker.fingerprint, "): it gets none of this front's work");
+  }
+  place_waiting();
+}
+
+void ClusterGenerator::Core::worker_died(WorkerId id, const std::vector<std::uint64_t>& suspects) {
+  std::shared_ptr<WorkerLink> link;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = workers_.find(id);
+    if (found == workers_.end()) return;
+    link = found->second.link;
+    found->second.is_being_killed = true;  // its stream may not have noticed yet
+    lose(found->second, suspects);
+    workers_.erase(id);
+    place_waiting();
+  }
+  if (link != nullptr) link->close();
+}
+
+void ClusterGenerator::Core::drain_worker(WorkerId id) {
+  const std::lock_guard lock(mutex_);
+  Worker& worker = workers_[id];
+  worker.id = id;
+  worker.is_draining = true;
+}
+
+void ClusterGenerator::Core::on_lost(WorkerId id, const std::string& why) {
+  const std::lock_guard lock(mutex_);
+  const auto found = workers_.find(id);
+  if (found == workers_.end() || is_stopping_) return;
+  Worker& worker = found->second;
+  if (worker.link_state == Worker::Link::kUp) {
+    log_.info("lost the stream of worker ", id.index, " (epoch ", id.epoch, "): ", why);
+  }
+  const bool was_up = worker.link_state == Worker::Link::kUp;
+  worker.link_state = Worker::Link::kLost;
+  worker.lost_at = Clock::now();
+  worker.connect_at = worker.lost_at + std::chrono::milliseconds(was_up ? 50 : 200);
+  // A supervised worker's death is told with its suspects within a moment: without them a request
+  // that crashes workers would be moved to the next one at once. The monitor moves the rest.
+  if (!worker.is_supervised) {
+    lose(worker, {});
+    place_waiting();
+  }
+}
+
+void ClusterGenerator::Core::on_frame(WorkerId id, proto::WorkerFrame& frame) {
+  const std::lock_guard lock(mutex_);
+  const auto found = workers_.find(id);
+  if (found == workers_.end() || is_stopping_) return;
+  Worker& worker = found->second;
+  worker.last_frame = Clock::now();
+  worker.n_silent_ticks = 0;
+  if (worker.is_suspected && !worker.is_being_killed) {
+    worker.is_suspected = false;
+    unhedge(worker);
+  }
+  if (frame.has_hello()) on_hello(worker, frame.hello());
+  on_load(worker, frame.load());
+  for (const proto::Event& event : frame.events()) on_event(worker, event);
+}
+
+void ClusterGenerator::Core::on_hello(Worker& worker, const proto::HelloReply& hello) {
+  worker.link_state = Worker::Link::kUp;
+  worker.pid = hello.pid();
+  worker.n_parallel = std::max(1U, hello.n_parallel());
+  worker.n_max_waiting = hello.n_max_waiting();
+  worker.last_progress = worker.last_frame;
+  take_stock(worker, {hello.orphans().begin(), hello.orphans().end()});
+  log_.info("worker ", worker.id.index, " (epoch ", worker.id.epoch, ") is up: deepwell ",
+            hello.program(), ", ", worker.n_parallel, " at once, ", worker.orphans.size(),
+            " answers that went on without us");
+  place_waiting();
+}
+
+/// A new stream: what the worker computes for nobody, against what we believe it computes for us.
+void ClusterGenerator::Core::take_stock(Worker& worker, const std::set<Tag>& orphans) {
+  worker.orphans = orphans;
+  const std::set<Tag> assigned = worker.flights;
+  for (const Tag tag : assigned) {  // the stream broke and came back before the flights were moved
+    Flight& flight = flights_.at(tag);
+    std::erase_if(flight.attempts, [&](const Attempt& a) { return a.worker == worker.id; });
+    worker.flights.erase(tag);
+    flight.was_resumed = true;
+    if (flight.attempts.empty()) wait_for_place(tag, flight);
+  }
+  for (const Tag tag : orphans) {
+    const auto found = flights_.find(tag);
+    if (found == flights_.end())
+      continue;  // of the front before this one: it may be submitted again
+    worker.orphans.erase(tag);
+    if (found->second.attempts.empty() && !suspects_.contains({found->second.order, tag})) {
+      start_attempt(tag, found->second, worker);
+      continue;
+    }
+    worker.link->send([&](proto::FrontFrame& frame) {  // it went on elsewhere meanwhile
+      proto::Cancel& cancel = *frame.add_commands()->mutable_cancel();
+      cancel.set_tag(tag);
+      cancel.set_epoch(last_attempt_);
+    });
+  }
+}
+
+void ClusterGenerator::Core::on_load(Worker& worker, const proto::Load& load) {
+  worker.load = read_load(load);
+  worker.is_draining |= load.is_draining();
+  const std::uint64_t n_progress = load.n_layers_done() + load.n_steps() + load.n_major_faults();
+  const bool is_idle = load.n_running() + load.n_waiting() == 0;
+  if (n_progress != worker.n_progress || is_idle) worker.last_progress = worker.last_frame;
+  worker.n_progress = n_progress;
+}
+
+void ClusterGenerator::Core::on_event(Worker& worker, const proto::Event& message) {
+  const Tag tag = message.tag();
+  const auto found = flights_.find(tag);
+  if (found == flights_.end()) return;
+  Flight& flight = found->second;
+  const Attempt* attempt = flight.attempt_on(worker.id);
+  if (attempt == nullptr || attempt->epoch != message.epoch()) return;  // it came late
+  Result<GenerationEvent> event = read_event(message);
+  if (!event) return fail(tag, event.error());
+  if (event->error) return on_failure(worker, tag, std::move(*event));
+
+  counters_.n_mismatched_tok += event->n_mismatched_tok;
+  if (event->n_mismatched_tok > 0) {
+    log_.error("a resumed answer is not the one that was begun: ", event->n_mismatched_tok,
+               " of its known tokens were chosen otherwise by worker ", worker.id.index);
+  }
+  Result<bool> is_news = take_news(flight, *event);
+  if (!is_news) return fail(tag, is_news.error());
+  if (!*is_news) return;
+  const bool is_last = event->is_last();
+  const bool has_token = !event->ids.empty() || is_last;
+  flight.sink->on_event(std::move(*event));
+  if (has_token) {
+    flight.n_attempts = 0;
+    if (flight.is_on_probation) {
+      flight.is_on_probation = false;
+      on_probation_.reset();
+      next_on_probation();
+    }
+  }
+  if (is_last) end(tag);
+}
+
+/// A worker that shuts down or is full refuses one attempt, not the generation.
+void ClusterGenerator::Core::on_failure(Worker& worker, Tag tag, GenerationEvent event) {
+  Flight& flight = flights_.at(tag);
+  const Code code = event.error->code;
+  const bool is_of_attempt =
+      code == Code::kUnavailable || code == Code::kNotFound ||
+      (code == Code::kResourceExhausted && flight.request.generated.empty() == false);
+  const bool is_hedged = flight.attempts.size() > 1;
+  if (!is_of_attempt && !is_hedged) {
+    event.position = static_cast<std::uint32_t>(flight.request.generated.size());
+    event.ids.clear();
+    flight.sink->on_event(std::move(event));
+    return end(tag);
+  }
+  drop_attempt(tag, flight, worker);
+  if (flight.attempts.empty()) {
+    if (code == Code::kUnavailable) worker.is_draining = true;  // it said that it leaves
+    place(tag, flight);
+  }
+}
+
+// --- callers -----------------------------------------------------------------------------------------
+
+Result<engine::GenerationId> ClusterGenerator::Core::submit(
+    engine::GenerateRequest request, std::shared_ptr<engine::GenerationSink> sink) {
+  if (request.prompt.empty()) return invalid_argument("the prompt is empty");
+  if (request.tag == 0) request.tag = random_u64() | 1;
+  const std::lock_guard lock(mutex_);
+  if (is_stopping_) return unavailable("the server is shutting down");
+  const Tag tag = request.tag;
+  if (flights_.contains(tag)) {
+    return Error{Code::kAlreadyExists, concat("generation ", tag, " runs already")};
+  }
+  if (capacity_ == 0) return unavailable("no worker is up yet; try again in a moment");
+  if (!has_capacity()) {
+    return Error{Code::kResourceExhausted, concat("the queue is full: ", flights_.size(),
+                                                  " answers running or waiting; try again later")};
+  }
+  Flight flight;
+  flight.request = std::move(request);
+  flight.sink = std::move(sink);
+  flight.order = ++last_order_;
+  Flight& added = flights_.emplace(tag, std::move(flight)).first->second;
+  for (auto& [id, worker] : workers_) {
+    if (worker.link_state == Worker::Link::kUp && worker.orphans.erase(tag) > 0) {
+      start_attempt(tag, added, worker);
+      return tag;
+    }
+  }
+  place(tag, added);
+  return tag;
+}
+
+void ClusterGenerator::Core::cancel(Tag tag) {
+  const std::lock_guard lock(mutex_);
+  end(tag);
+}
+
+Status ClusterGenerator::Core::force(Tag tag, std::vector<engine::TokenId> ids) {
+  const std::lock_guard lock(mutex_);
+  const auto found = flights_.find(tag);
+  if (found == flights_.end()) return not_found(concat("generation ", tag, " has ended"));
+  Flight& flight = found->second;
+  if (flight.attempts.size() != 1) {
+    return unavailable("the answer is moving between workers; force it again in a moment");
+  }
+  // Where the ids land is the worker's word; until it comes, no known position counts as chosen.
+  flight.n_forced_end =
+      static_cast<std::uint32_t>(flight.request.generated.size() + ids.size() + 64);
+  const Attempt& attempt = flight.attempts.front();
+  workers_.at(attempt.worker).link->send([&](proto::FrontFrame& frame) {
+    proto::Force& force = *frame.add_commands()->mutable_force();
+    force.set_tag(tag);
+    force.set_epoch(attempt.epoch);
+    force.mutable_ids()->Add(ids.begin(), ids.end());
+  });
+  return {};
+}
+
+Status ClusterGenerator::Core::attach(Tag tag, std::uint32_t from,
+                                      std::shared_ptr<engine::GenerationSink> sink) {
+  const std::lock_guard lock(mutex_);
+  const auto found = flights_.find(tag);
+  if (found == flights_.end()) return not_found(concat("generation ", tag, " has ended"));
+  const auto& known = found->second.request.generated;
+  const std::size_t begin = std::min<std::size_t>(from, known.size());
+  found->second.sink = std::move(sink);
+  found->second.sink->on_event(
+      {.position = static_cast<std::uint32_t>(begin),
+       .ids = {known.begin() + static_cast<std::ptrdiff_t>(begin), known.end()}});
+  return {};
+}
+
+// --- reports ------------------------------------------------------------------------------------------
+
+bool ClusterGenerator::Core::is_ready() const {
+  const std::lock_guard lock(mutex_);
+  if (model_ == nullptr) return false;
+  return std::any_of(workers_.begin(), workers_.end(),
+                     [](const auto& entry) { return entry.second.is_eligible(); });
+}
+
+WorkerState ClusterGenerator::Core::state_of(const Worker& worker) const {
+  if (worker.link == nullptr) return WorkerState::kLoading;
+  if (worker.link_state != Worker::Link::kUp) {
+    return worker.link_state == Worker::Link::kConnecting ? WorkerState::kLoading
+                                                          : WorkerState::kDown;
+  }
+  if (worker.is_suspected || worker.is_being_killed) return WorkerState::kStalled;
+  if (worker.is_draining) return WorkerState::kDraining;
+  return worker.load.n_waiting > 0 ? WorkerState::kBusy : WorkerState::kReady;
+}
+
+std::vector<WorkerReport> ClusterGenerator::Core::workers() const {
+  const std::lock_guard lock(mutex_);
+  const SteadyTime now = Clock::now();
+  std::vector<WorkerReport> reports;
+  for (const auto& [id, worker] : workers_) {
+    const auto age = std::chrono::duration_cast<std::chrono::milliseconds>(now - worker.last_frame);
+    reports.push_back({.id = id,
+                       .state = state_of(worker),
+                       .progress = worker.progress,
+                       .n_assigned = static_cast<std::uint32_t>(worker.flights.size()),
+                       .load = worker.load,
+                       .last_frame_age_ms = worker.link == nullptr ? 0 : age.count()});
+  }
+  return reports;
+}
+
+ClusterCounters ClusterGenerator::Core::counters() const {
+  const std::lock_guard lock(mutex_);
+  return counters_;
+}
+
+const engine::ModelDescription& ClusterGenerator::Core::describe() const {
+  static const engine::ModelDescription kNone;
+  const std::lock_guard lock(mutex_);
+  return model_ == nullptr ? kNone : *model_;
+}
+
+engine::GeneratorStatus ClusterGenerator::Core::status() const {
+  const std::lock_guard lock(mutex_);
+  engine::GeneratorStatus sum;
+  for (const auto& [id, worker] : workers_) {
+    const engine::GeneratorStatus& load = worker.load;
+    sum.n_running += load.n_running;
+    sum.n_waiting += load.n_waiting;
+    sum.n_kv_blocks_used += load.n_kv_blocks_used;
+    sum.n_kv_blocks += load.n_kv_blocks;
+    sum.n_steps += load.n_steps;
+    sum.n_prompt_tok += load.n_prompt_tok;
+    sum.n_generated_tok += load.n_generated_tok;
+    sum.n_layers_done += load.n_layers_done;
+    sum.last_step_age_ms = std::max(sum.last_step_age_ms, load.last_step_age_ms);
+  }
+  sum.n_waiting += static_cast<std::uint32_t>(waiting_.size() + suspects_.size());
+  return sum;
+}
+
+}  // namespace deepwell::cluster

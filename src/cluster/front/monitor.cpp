@@ -1,0 +1,121 @@
+// The monitor: who is silent, who stalls, what waited too long.
+#include <algorithm>
+
+#include "base/concat.hpp"
+#include "cluster/front/cluster_core.hpp"
+#include "cluster/front/process_state.hpp"
+
+namespace deepwell::cluster {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+
+constexpr milliseconds kTick{50};
+// A tick that comes later than this counts against nobody: this process did not run in time either.
+constexpr milliseconds kLateness{25};
+// How long a supervised worker's death may take to be told after its stream broke.
+constexpr milliseconds kVerdictTimeout{150};
+constexpr milliseconds kReconnectEvery{100};
+
+}  // namespace
+
+void ClusterGenerator::Core::monitor() {
+  SteadyTime due = Clock::now() + kTick;
+  std::unique_lock lock(mutex_);
+  while (!is_stopping_) {
+    wake_monitor_.wait_until(lock, due, [this] { return is_stopping_; });
+    if (is_stopping_) return;
+    const SteadyTime now = Clock::now();
+    tick(now, now - due < kLateness);
+    due = now + kTick;
+  }
+}
+
+void ClusterGenerator::Core::tick(SteadyTime now, bool was_on_time) {
+  for (auto& [id, worker] : workers_) {
+    if (worker.link != nullptr) watch(worker, now, was_on_time);
+  }
+  place_waiting();
+  expire_waiting(now);
+}
+
+void ClusterGenerator::Core::watch(Worker& worker, SteadyTime now, bool was_on_time) {
+  if (worker.link_state == Worker::Link::kLost) {
+    if (!worker.flights.empty() && now - worker.lost_at >= kVerdictTimeout) lose(worker, {});
+    if (now >= worker.connect_at) reconnect(worker, now);
+    return;
+  }
+  if (worker.link_state != Worker::Link::kUp || worker.is_being_killed) return;
+  if (was_on_time) ++worker.n_silent_ticks;
+  watch_silence(worker, now);
+}
+
+void ClusterGenerator::Core::watch_silence(Worker& worker, SteadyTime now) {
+  const HealthLimits& limits = options_.health;
+  const milliseconds silence = kTick * worker.n_silent_ticks;
+  if (silence >= limits.suspect_after && !worker.is_suspected) {
+    worker.is_suspected = true;
+    ++counters_.n_suspected;
+    log_.warn("worker ", worker.id.index, " (epoch ", worker.id.epoch, ") is silent since ",
+              silence.count(), " ms: it gets no new work");
+    hedge(worker);
+  }
+  if (silence >= limits.replace_after) {
+    const bool may_replace = silence >= limits.replace_alone_after || has_other(worker) ||
+                             is_process_stopped(worker.pid);
+    if (may_replace) return replace(worker, concat("silent for ", silence.count(), " ms"));
+  }
+  const auto stalled = std::chrono::duration_cast<milliseconds>(now - worker.last_progress);
+  if (!worker.is_suspected && stalled >= limits.engine_stall_after) {
+    replace(worker,
+            concat("work is pending but no layer was computed for ", stalled.count(), " ms"));
+  }
+}
+
+/// Its generations go on elsewhere, and whatever it still says is not heard: a stopped process may
+/// wake up.
+void ClusterGenerator::Core::replace(Worker& worker, const std::string& reason) {
+  log_.error("worker ", worker.id.index, " (epoch ", worker.id.epoch, ") is replaced: ", reason);
+  worker.is_being_killed = true;
+  lose(worker, {});
+  if (worker.is_supervised && options_.kill_worker) {
+    options_.kill_worker(worker.id, reason);
+  } else {
+    // Nobody can end it: cut the stream, and come back when it answers.
+    worker.is_being_killed = false;
+    worker.is_suspected = false;
+    worker.link_state = Worker::Link::kLost;
+    worker.lost_at = worker.connect_at = Clock::now();
+    worker.link->cut();
+  }
+}
+
+bool ClusterGenerator::Core::has_other(const Worker& worker) const {
+  return std::any_of(workers_.begin(), workers_.end(), [&](const auto& entry) {
+    return entry.first != worker.id && entry.second.is_eligible();
+  });
+}
+
+void ClusterGenerator::Core::reconnect(Worker& worker, SteadyTime now) {
+  worker.connect_at = now + kReconnectEvery;
+  if (worker.link->is_connected()) return;
+  worker.link_state = Worker::Link::kConnecting;
+  worker.link->connect(options_.orphan_grace);
+}
+
+void ClusterGenerator::Core::expire_waiting(SteadyTime now) {
+  std::vector<Tag> expired;
+  for (const auto& [order, tag] : waiting_) {
+    if (now - flights_.at(tag).waiting_since >= options_.resume_timeout) expired.push_back(tag);
+  }
+  for (const Tag tag : expired) {
+    fail(tag, Error{.code = Code::kUnavailable,
+                    .message = concat("no worker could go on with this answer for ",
+                                      options_.resume_timeout.count() / 1000, " s"),
+                    .reason = "resume_failed"});
+  }
+}
+
+}  // namespace deepwell::cluster

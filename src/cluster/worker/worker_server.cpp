@@ -1,0 +1,291 @@
+// The gRPC service of a worker: streams of fronts, and the thread that writes to them.
+#include "cluster/worker/worker_server.hpp"
+
+#include <grpcpp/grpcpp.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <list>
+#include <thread>
+
+#include "base/concat.hpp"
+#include "base/file.hpp"
+#include "cluster/protocol/credentials.hpp"
+#include "cluster/worker/held_generations.hpp"
+#include "worker.grpc.pb.h"
+
+namespace deepwell::cluster {
+
+namespace {
+
+constexpr std::chrono::milliseconds kHeartbeat{100};
+
+std::uint64_t n_major_faults() {
+  rusage usage{};
+  ::getrusage(RUSAGE_SELF, &usage);
+  return static_cast<std::uint64_t>(usage.ru_majflt);
+}
+
+class Session;
+
+/// What the streams share with the service.
+struct Shared {
+  Shared(engine::Generator& the_generator, Log& the_log)
+      : generator(the_generator), log(the_log), held(the_generator, [this] { notify(); }) {}
+
+  /// Called on the engine's thread: one flag, one wake-up, whatever the number of streams.
+  void notify() {
+    if (has_news.exchange(true)) return;
+    const std::lock_guard lock(mutex);
+    wake.notify_one();
+  }
+
+  engine::Generator& generator;
+  Log& log;
+  WorkerServerOptions options;
+  std::atomic<bool> is_draining{false};
+  std::atomic<bool> has_news{false};
+  std::mutex mutex;
+  std::condition_variable wake;
+  bool is_stopping = false;       // guarded by mutex
+  std::list<Session*> sessions;   // guarded by mutex
+  std::condition_variable ended;  // a session has left the list
+  HeldGenerations held;
+};
+
+/// One front's stream. Frees itself when gRPC is done with it.
+class Session final : public grpc::ServerBidiReactor<proto::FrontFrame, proto::WorkerFrame> {
+ public:
+  explicit Session(Shared& shared) : shared_(shared) {
+    {
+      const std::lock_guard lock(shared_.mutex);
+      shared_.sessions.push_back(this);
+    }
+    StartRead(&incoming_);
+  }
+
+  /// Sends what is new, if the last write is done; a heartbeat also when nothing is.
+  void write(bool is_heartbeat) {
+    const std::lock_guard lock(mutex_);
+    is_heartbeat_due_ |= is_heartbeat;
+    write_locked();
+  }
+
+  void end(const grpc::Status& status) {
+    const std::lock_guard lock(mutex_);
+    if (std::exchange(is_finished_, true)) return;
+    Finish(status);
+  }
+
+  void OnReadDone(bool ok) override {
+    if (!ok) return end(grpc::Status::OK);
+    if (const Status read = handle(); !read) {
+      shared_.log.warn("a front's stream was ended: ", read.error().message);
+      return end({grpc::StatusCode::FAILED_PRECONDITION, read.error().message});
+    }
+    incoming_.Clear();
+    StartRead(&incoming_);
+  }
+
+  void OnWriteDone(bool ok) override {
+    const std::lock_guard lock(mutex_);
+    is_writing_ = false;
+    if (ok) write_locked();
+  }
+
+  void OnCancel() override { end(grpc::Status::CANCELLED); }
+
+  void OnDone() override {
+    if (session_ != 0) shared_.held.close_session(session_);
+    {
+      const std::lock_guard lock(shared_.mutex);
+      shared_.sessions.remove(this);
+      shared_.ended.notify_all();
+    }
+    delete this;
+  }
+
+ private:
+  Status handle() {
+    if (session_ == 0) {
+      DW_TRY(greet());
+    } else if (incoming_.has_hello()) {
+      return invalid_argument("a second hello in one stream");
+    }
+    for (proto::Command& command : *incoming_.mutable_commands()) DW_TRY(carry_out(command));
+    return {};
+  }
+
+  Status carry_out(proto::Command& command) {
+    switch (command.what_case()) {
+      case proto::Command::kSubmit: {
+        const std::uint64_t epoch = command.submit().epoch();
+        DW_ASSIGN(engine::GenerateRequest request, read_submit(*command.mutable_submit()));
+        shared_.held.submit(session_, std::move(request), epoch);
+        return {};
+      }
+      case proto::Command::kCancel:
+        shared_.held.cancel(command.cancel().tag(), command.cancel().epoch());
+        return {};
+      case proto::Command::kForce: {
+        const proto::Force& force = command.force();
+        shared_.held.force(force.tag(), force.epoch(), {force.ids().begin(), force.ids().end()});
+        return {};
+      }
+      case proto::Command::WHAT_NOT_SET:
+        break;
+    }
+    return invalid_argument("a command that this worker does not know");
+  }
+
+  Status greet() {
+    if (!incoming_.has_hello()) return invalid_argument("the stream does not begin with a hello");
+    const proto::Hello& hello = incoming_.hello();
+    if (hello.protocol() < kOldestProtocolVersion || hello.protocol() > kProtocolVersion + 1) {
+      return Error{
+          Code::kFailedPrecondition,
+          concat("the front (deepwell ", hello.program(), ") speaks protocol ", hello.protocol(),
+                 ", this worker (deepwell ", DEEPWELL_VERSION, ") speaks ", kOldestProtocolVersion,
+                 " to ", kProtocolVersion, ": run both from neighbouring releases")};
+    }
+    const std::vector<std::uint64_t> orphans = shared_.held.orphans();
+    const std::lock_guard lock(mutex_);
+    session_ = shared_.held.open_session(std::chrono::milliseconds(hello.orphan_grace_ms()));
+    proto::HelloReply& reply = *outgoing_.mutable_hello();
+    reply.set_protocol(std::min(kProtocolVersion, hello.protocol()));
+    reply.set_program(DEEPWELL_VERSION);
+    reply.set_fingerprint(shared_.generator.describe().fingerprint);
+    reply.set_n_parallel(shared_.options.n_parallel);
+    reply.set_n_max_waiting(shared_.options.n_max_waiting);
+    reply.mutable_orphans()->Add(orphans.begin(), orphans.end());
+    reply.set_pid(static_cast<std::uint32_t>(::getpid()));
+    is_heartbeat_due_ = true;
+    write_locked();
+    return {};
+  }
+
+  void write_locked() {
+    if (is_writing_ || is_finished_ || session_ == 0) return;
+    const bool has_news = shared_.held.collect(session_, outgoing_) || outgoing_.has_hello();
+    if (!has_news && !is_heartbeat_due_) return;
+    is_heartbeat_due_ = false;
+    proto::Load& load = *outgoing_.mutable_load();
+    write_load(shared_.generator.status(), load);
+    load.set_n_major_faults(n_major_faults());
+    load.set_is_draining(shared_.is_draining.load());
+    is_writing_ = true;
+    writing_.Clear();
+    writing_.Swap(&outgoing_);
+    StartWrite(&writing_);
+  }
+
+  Shared& shared_;
+  proto::FrontFrame incoming_;
+
+  std::mutex mutex_;
+  proto::WorkerFrame outgoing_;  // being filled
+  proto::WorkerFrame writing_;   // gRPC's until OnWriteDone()
+  SessionId session_ = 0;
+  bool is_writing_ = false;
+  bool is_finished_ = false;
+  bool is_heartbeat_due_ = false;
+};
+
+class Service final : public proto::Worker::CallbackService {
+ public:
+  explicit Service(Shared& shared) : shared_(shared) {}
+
+  grpc::ServerUnaryReactor* Describe(grpc::CallbackServerContext* context,
+                                     const proto::DescribeRequest*,
+                                     proto::ModelInfo* response) override {
+    write_model(shared_.generator.describe(), *response);
+    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+    reactor->Finish(grpc::Status::OK);
+    return reactor;
+  }
+
+  grpc::ServerBidiReactor<proto::FrontFrame, proto::WorkerFrame>* Attach(
+      grpc::CallbackServerContext*) override {
+    return new Session(shared_);
+  }
+
+ private:
+  Shared& shared_;
+};
+
+}  // namespace
+
+struct WorkerServer::State {
+  State(engine::Generator& generator, Log& log) : shared(generator, log), service(shared) {}
+
+  /// Writes news as soon as there are some, and heartbeats; never waits for the engine.
+  void pump() {
+    auto next_heartbeat = std::chrono::steady_clock::now() + kHeartbeat;
+    for (;;) {
+      bool is_heartbeat = false;
+      {
+        std::unique_lock lock(shared.mutex);
+        shared.wake.wait_until(lock, next_heartbeat,
+                               [this] { return shared.is_stopping || shared.has_news.load(); });
+        if (shared.is_stopping) return;
+        shared.has_news.store(false);
+        const auto now = std::chrono::steady_clock::now();
+        is_heartbeat = now >= next_heartbeat;
+        if (is_heartbeat) next_heartbeat = now + kHeartbeat;
+        for (Session* session : shared.sessions) session->write(is_heartbeat);
+      }
+      if (is_heartbeat) shared.held.expire(std::chrono::steady_clock::now());
+    }
+  }
+
+  Shared shared;
+  Service service;
+  std::unique_ptr<grpc::Server> server;
+  std::thread pump_thread;
+};
+
+Result<std::unique_ptr<WorkerServer>> WorkerServer::start(WorkerServerOptions options,
+                                                          engine::Generator& generator, Log& log) {
+  DW_ASSIGN(const auto credentials, server_credentials(options.tls));
+  auto state = std::make_unique<State>(generator, log);
+  grpc::ServerBuilder builder;
+  int port = 0;
+  builder.AddListeningPort(options.address, credentials, &port);
+  builder.RegisterService(&state->service);
+  builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
+  builder.SetMaxSendMessageSize(kMaxMessageBytes);
+  state->server = builder.BuildAndStart();
+  if (state->server == nullptr) {
+    return unavailable(concat("cannot listen for fronts on '", options.address,
+                              "': is the address free, and the directory there?"));
+  }
+  state->shared.options = std::move(options);
+  state->pump_thread = std::thread([raw = state.get()] { raw->pump(); });
+  return std::unique_ptr<WorkerServer>(new WorkerServer(std::move(state)));
+}
+
+WorkerServer::WorkerServer(std::unique_ptr<State> state) : state_(std::move(state)) {}
+
+WorkerServer::~WorkerServer() {
+  Shared& shared = state_->shared;
+  {
+    const std::lock_guard lock(shared.mutex);
+    shared.is_stopping = true;
+    shared.wake.notify_all();
+  }
+  state_->pump_thread.join();
+  state_->server->Shutdown(std::chrono::system_clock::now());  // cancels the streams
+  state_->server->Wait();
+}
+
+void WorkerServer::set_draining() {
+  state_->shared.is_draining = true;
+  state_->shared.notify();
+}
+
+std::size_t WorkerServer::n_held() const { return state_->shared.held.n_held(); }
+
+}  // namespace deepwell::cluster
