@@ -4,7 +4,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
-#include <sys/pidfd.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -17,6 +17,12 @@ namespace deepwell {
 namespace {
 
 constexpr int kFirstFd = 3;
+
+// As system calls: the C library's declarations have C++ linkage until glibc 2.37.
+int pidfd_open(int pid) { return static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)); }
+int pidfd_send_signal(int pidfd, int number) {
+  return static_cast<int>(::syscall(SYS_pidfd_send_signal, pidfd, number, nullptr, 0));
+}
 
 struct FileActions {
   posix_spawn_file_actions_t actions;
@@ -81,7 +87,7 @@ Result<ChildProcess> spawn_process(const SpawnRequest& request) {
   const int failure = ::posix_spawn(&child.pid, request.program.c_str(), &files.actions,
                                     &attributes.attributes, arguments.data(), environ);
   if (failure != 0) return errno_error(failure, "start", request.program);
-  child.pidfd = ScopedFd(::pidfd_open(child.pid, 0));  // close-on-exec; the pid is not reaped yet
+  child.pidfd = ScopedFd(pidfd_open(child.pid));  // close-on-exec; the pid is not reaped yet
   if (child.pidfd.is_open()) return child;
   const int reason = errno;
   ::kill(child.pid, SIGKILL);
@@ -90,7 +96,7 @@ Result<ChildProcess> spawn_process(const SpawnRequest& request) {
 }
 
 bool signal_process(const ChildProcess& child, int signal_number) {
-  return ::pidfd_send_signal(child.pidfd.get(), signal_number, nullptr, 0) == 0;
+  return pidfd_send_signal(child.pidfd.get(), signal_number) == 0;
 }
 
 ExitStatus reap_process(const ChildProcess& child) {

@@ -1,0 +1,191 @@
+// The parts of the supervisor that need no process.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <thread>
+
+#include "base/concat.hpp"
+#include "base/file.hpp"
+#include "base/ids.hpp"
+#include "cluster/supervisor/admin.hpp"
+#include "cluster/supervisor/incident.hpp"
+#include "cluster/supervisor/line_tail.hpp"
+#include "cluster/supervisor/restart_policy.hpp"
+#include "cluster/supervisor/slot_memory.hpp"
+
+namespace deepwell::cluster {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+struct TemporaryDirectory {
+  std::string path = concat("/tmp/dw-", random_hex(6));
+  TemporaryDirectory() { EXPECT_TRUE(make_directories(path, 0700)); }
+  ~TemporaryDirectory() { EXPECT_TRUE(remove_tree(path)); }
+};
+
+TEST(RestartPolicy, StartsAtOnceAndBacksOffInACrashLoop) {
+  RestartPolicy policy{RestartLimits{}};
+  const SteadyTime now{};
+  std::vector<std::int64_t> delays;
+  for (int i = 0; i < 13; ++i) delays.push_back(policy.on_death(std::nullopt, now).count());
+  EXPECT_EQ(delays, (std::vector<std::int64_t>{0, 0, 0, 200, 500, 1'000, 2'000, 5'000, 10'000,
+                                               20'000, 30'000, 30'000, 30'000}));
+}
+
+TEST(RestartPolicy, ForgetsWhenAChildHasServed) {
+  RestartPolicy policy{RestartLimits{}};
+  const SteadyTime now{};
+  for (int i = 0; i < 5; ++i) (void)policy.on_death(now, now + milliseconds(4'999));
+  EXPECT_EQ(policy.n_quick_deaths(), 5U);
+  EXPECT_EQ(policy.on_death(now, now + seconds(5)).count(), 0);
+  EXPECT_EQ(policy.n_quick_deaths(), 0U);
+}
+
+TEST(LineTail, CutsLinesAnywhereAndKeepsTheLastFifty) {
+  LineTail tail;
+  EXPECT_EQ(tail.add("one\ntw"), "one\n");
+  EXPECT_EQ(tail.add("o"), "");
+  EXPECT_EQ(tail.add("\n\nthree"), "two\n\n");
+  EXPECT_EQ(tail.finish(), "three\n");
+  EXPECT_EQ(tail.finish(), "");
+  EXPECT_EQ(tail.lines(), (std::deque<std::string>{"one", "two", "", "three"}));
+  for (int i = 0; i < 60; ++i) (void)tail.add(concat(i, "\n"));
+  ASSERT_EQ(tail.lines().size(), LineTail::kMaxLines);
+  EXPECT_EQ(tail.lines().front(), "10");
+  EXPECT_EQ(tail.lines().back(), "59");
+}
+
+TEST(LineTail, CutsALineWithoutEnd) {
+  LineTail tail;
+  std::string copied;
+  for (int i = 0; i < 100; ++i) copied += tail.add(std::string(1000, 'x'));
+  copied += tail.finish();
+  EXPECT_EQ(std::count(copied.begin(), copied.end(), 'x'), 100'000);
+  for (const std::string& line : tail.lines()) EXPECT_LE(line.size(), LineTail::kMaxLineBytes);
+}
+
+TEST(Incident, MasksSecretsInBothSpellings) {
+  const std::vector<std::string> masked =
+      mask_secrets({"--api-key", "hunter2", "--port", "80", "--api-key=hunter2", "--hf-token=x",
+                    "--api-key-file", "/keys", "--api-key", "--api-key", "last"});
+  EXPECT_EQ(masked, (std::vector<std::string>{"--api-key", "***", "--port", "80", "--api-key=***",
+                                              "--hf-token=***", "--api-key-file", "/keys",
+                                              "--api-key", "***", "last"}));
+}
+
+TEST(Incident, IsWrittenAsLinesAndTheOldestGo) {
+  const TemporaryDirectory directory;
+  Incident incident{.child = "worker-0",
+                    .epoch = 7,
+                    .status = {.exit_code = 0, .signal = 11},
+                    .reason = "",
+                    .uptime = milliseconds(1234),
+                    .suspects = {5, 9},
+                    .arguments = {"worker", "--api-key", "***"},
+                    .log_tail = {"loading", "out of memory"}};
+  const std::string text = format_incident(incident, 1'740'830'400'123);
+  EXPECT_NE(text.find("time: 2025-03-01T12:00:00Z\n"), std::string::npos) << text;
+  EXPECT_NE(text.find("child: worker-0\nepoch: 7\nended: signal 11 (SIGSEGV)\n"
+                      "reason: died by itself\nuptime_ms: 1234\nsuspects: 5 9\n"
+                      "arguments: worker --api-key ***\nlog:\n  loading\n  out of memory\n"),
+            std::string::npos)
+      << text;
+  for (std::uint64_t i = 0; i < 105; ++i) {
+    incident.epoch = i;
+    ASSERT_TRUE(
+        write_incident(directory.path, incident, 1'740'830'400'000 + static_cast<std::int64_t>(i)));
+  }
+  const std::vector<std::string> names = list_directory(directory.path).value();
+  ASSERT_EQ(names.size(), kMaxIncidents);
+  EXPECT_EQ(names.front(), "2025-03-01T12-00-00.005Z-worker-0-5.txt");
+}
+
+TEST(SlotMemory, HandsOverSuspectsOnceAndCannotBeShrunk) {
+  SlotMemory memory = SlotMemory::create(0).value();
+  auto* const page = static_cast<engine::CrashPage*>(
+      ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, memory.crash_fd(), 0));
+  EXPECT_TRUE(memory.take_suspects().empty());
+  page->tags[0] = 42;
+  page->n_tags = 1;
+  EXPECT_EQ(memory.take_suspects(), std::vector<std::uint64_t>{42});
+  EXPECT_TRUE(memory.take_suspects().empty());
+  page->n_tags = 4'000'000'000U;  // a worker that wrote anywhere before it died
+  EXPECT_EQ(memory.take_suspects().size(), engine::CrashPage::kMaxTags);
+  EXPECT_EQ(::ftruncate(memory.crash_fd(), 0), -1);
+  EXPECT_EQ(::ftruncate(memory.kv_fd(), 1 << 20), 0);
+  ::munmap(page, 4096);
+}
+
+class Askable {
+ public:
+  explicit Askable(const std::string& directory)
+      : socket_(AdminSocket::open(join_path(directory, "control.sock")).value()),
+        thread_([this] { run(); }) {}
+  ~Askable() {
+    is_over_ = true;
+    thread_.join();
+  }
+
+ private:
+  void run() {
+    int n_reports = 0;
+    while (!is_over_) {
+      socket_.serve(
+          [](std::string_view request) -> std::vector<std::string> {
+            if (request == "wait") return {};
+            if (request == "fail") return {"one", "error: no"};
+            return {concat("you said ", request), "bye"};
+          },
+          std::chrono::steady_clock::now());
+      if (++n_reports % 10 == 0) socket_.report("still waiting", false);
+      if (n_reports % 40 == 0) socket_.report("ok", true);
+      std::this_thread::sleep_for(milliseconds(1));
+    }
+  }
+  std::atomic<bool> is_over_{false};
+  AdminSocket socket_;
+  std::thread thread_;
+};
+
+TEST(AdminSocket, AnswersAndEnds) {
+  const TemporaryDirectory directory;
+  const Askable askable(directory.path);
+  EXPECT_EQ(ask_supervisor(directory.path, "hello", seconds(10)).value(),
+            (std::vector<std::string>{"you said hello", "bye"}));
+  const auto failed = ask_supervisor(directory.path, "fail", seconds(10));
+  ASSERT_FALSE(failed);
+  EXPECT_EQ(failed.error().code, Code::kFailedPrecondition);
+  EXPECT_EQ(failed.error().message, "no");
+  const auto long_one = ask_supervisor(directory.path, std::string(300, 'x'), seconds(10));
+  ASSERT_FALSE(long_one);
+  EXPECT_EQ(long_one.error().message, "the request is too long");
+}
+
+TEST(AdminSocket, KeepsWhoeverWaitsForAReport) {
+  const TemporaryDirectory directory;
+  const Askable askable(directory.path);
+  std::vector<std::string> seen;
+  const auto lines = ask_supervisor(directory.path, "wait", seconds(10),
+                                    [&seen](std::string_view line) { seen.emplace_back(line); });
+  ASSERT_TRUE(lines) << lines.error().message;
+  EXPECT_EQ(lines->back(), "ok");
+  EXPECT_EQ(seen, *lines);
+}
+
+TEST(AdminSocket, SaysWhenNobodyIsThere) {
+  const TemporaryDirectory directory;
+  const auto nobody = ask_supervisor(directory.path, "status", seconds(1));
+  ASSERT_FALSE(nobody);
+  EXPECT_EQ(nobody.error().code, Code::kUnavailable);
+  auto socket = AdminSocket::open(join_path(directory.path, "control.sock")).value();
+  const auto silent = ask_supervisor(directory.path, "status", milliseconds(20));
+  ASSERT_FALSE(silent);
+  EXPECT_EQ(silent.error().code, Code::kDeadlineExceeded);
+}
+
+}  // namespace
+}  // namespace deepwell::cluster
