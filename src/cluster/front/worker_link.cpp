@@ -18,6 +18,25 @@ constexpr int kMaxBackoffMs = 200;
 constexpr int kConnectTimeoutMs = 1000;  // gRPC gives a connection attempt the minimal back-off
 constexpr std::chrono::seconds kDescribeTimeout{20};
 
+/// gRPC ends its callback threads with the last channel that used them, and joins them there: a
+/// channel that a callback releases would make a thread join itself (seen with 1.51 as an abort). So
+/// one channel, with one call to nowhere behind it, is never released.
+void keep_callback_threads() {
+  struct Keeper {
+    std::shared_ptr<grpc::Channel> channel =
+        grpc::CreateChannel("unix:/nowhere", grpc::InsecureChannelCredentials());
+    std::unique_ptr<proto::Worker::Stub> stub = proto::Worker::NewStub(channel);
+    grpc::ClientContext context;
+    proto::DescribeRequest request;
+    proto::ModelInfo response;
+    Keeper() {
+      stub->async()->Describe(&context, &request, &response, [](const grpc::Status&) {});
+    }
+  };
+  static const Keeper* const kKeeper = new Keeper;
+  static_cast<void>(kKeeper);
+}
+
 class GrpcLink;
 
 /// One stream. Owned by gRPC: frees itself when it is done.
@@ -187,6 +206,7 @@ void Call::OnDone(const grpc::Status& status) {
 
 Result<std::shared_ptr<WorkerLink>> WorkerLink::create(const std::string& address,
                                                        const PeerTls* tls, LinkEvents events) {
+  keep_callback_threads();
   DW_ASSIGN(const auto credentials, channel_credentials(tls));
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
