@@ -1,4 +1,4 @@
-// Writing incidents.
+// Writing incidents: one small text file each, with secrets masked.
 #include "cluster/supervisor/incident.hpp"
 
 #include <string.h>

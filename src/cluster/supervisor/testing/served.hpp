@@ -53,6 +53,9 @@ inline Line parse_line(const std::string& text) {
   return line;
 }
 
+/// The path of the program of testing/child.cpp.
+std::string child_program();
+
 class Served {
  public:
   std::string directory = concat("/tmp/dw-", random_hex(6));
@@ -75,7 +78,7 @@ class Served {
 
   void start(std::vector<std::string> options = {}) {
     SpawnRequest request;
-    request.program = DEEPWELL_SUPERVISOR_CHILD;
+    request.program = child_program();
     request.arguments = {"serve", directory};
     request.arguments.insert(request.arguments.end(), options.begin(), options.end());
     const ScopedFd errors(::open(join_path(directory, "stderr").c_str(),
