@@ -12,6 +12,7 @@
 #include "cluster/supervisor/admin.hpp"
 #include "cluster/supervisor/incident.hpp"
 #include "cluster/supervisor/line_tail.hpp"
+#include "cluster/supervisor/memory_limit.hpp"
 #include "cluster/supervisor/restart_policy.hpp"
 #include "cluster/supervisor/slot_memory.hpp"
 
@@ -118,6 +119,24 @@ TEST(SlotMemory, HandsOverSuspectsOnceAndCannotBeShrunk) {
   EXPECT_EQ(::ftruncate(memory.crash_fd(), 0), -1);
   EXPECT_EQ(::ftruncate(memory.kv_fd(), 1 << 20), 0);
   ::munmap(page, 4096);
+}
+
+TEST(MemoryLimit, WritesTheFilesOfCgroupV2) {
+  const TemporaryDirectory group;  // stands for a delegated group
+  EXPECT_FALSE(MemoryLimit::open(group.path, 1000));
+  ASSERT_TRUE(write_file_atomic(join_path(group.path, "cgroup.controllers"), "cpu memory2 pids\n"));
+  EXPECT_FALSE(MemoryLimit::open(group.path, 1000));
+  ASSERT_TRUE(write_file_atomic(join_path(group.path, "cgroup.controllers"), "cpu memory\n"));
+  auto limit = MemoryLimit::open(group.path, 123'456);
+  ASSERT_TRUE(limit) << limit.error().message;
+  ASSERT_TRUE(limit->add("worker-1-0", 77));
+  const auto value = [&group](const char* file) {
+    return read_file(join_path(group.path, file), 100).value_or("nothing");
+  };
+  EXPECT_EQ(value("cgroup.subtree_control"), "+memory");
+  EXPECT_EQ(value("supervisor/cgroup.procs"), concat(::getpid()));
+  EXPECT_EQ(value("worker-1-0/memory.max"), "123456");
+  EXPECT_EQ(value("worker-1-0/cgroup.procs"), "77");
 }
 
 class Askable {

@@ -105,15 +105,14 @@ void Roster::spawn(Slot& slot, SteadyTime now) {
 }
 
 // A front is told how its world stands before it can ask.
-void Roster::greet(const Child& front) {
-  Child& to = children_.at(front.spec.epoch);
+void Roster::greet(Child& front) {
   for (auto& [epoch, worker] : children_) {
     if (worker.spec.kind != ChildKind::kWorker || worker.state == State::kStopping) continue;
-    if (!is_visible(worker.spec.set, to.spec.set)) continue;
-    tell(to, about(worker, worker.state == State::kReady ? ControlKind::kWorkerReady
-                                                         : ControlKind::kWorkerLoading));
-    if (worker.spec.set < std::max(current_set_, to.spec.set)) {
-      tell(to, about(worker, ControlKind::kWorkerDraining));
+    if (!is_visible(worker.spec.set, front.spec.set)) continue;
+    tell(front, about(worker, worker.state == State::kReady ? ControlKind::kWorkerReady
+                                                            : ControlKind::kWorkerLoading));
+    if (worker.spec.set < std::max(current_set_, front.spec.set)) {
+      tell(front, about(worker, ControlKind::kWorkerDraining));
     }
   }
 }

@@ -145,7 +145,7 @@ class Roster {
   void ask_to_drain(Child& child, std::chrono::seconds limit);
   void check_silence(Child& child, SteadyTime now);
   void check_drain_deadline(SteadyTime now);
-  void greet(const Child& front);
+  void greet(Child& front);
   void tell(Child& child, const ControlMessage& message);
   void tell_fronts(const ChildSpec& worker, const ControlMessage& message);
   ControlMessage about(const Child& worker, ControlKind kind);

@@ -20,6 +20,7 @@
 #include "base/file.hpp"
 #include "cluster/supervisor/admin.hpp"
 #include "cluster/supervisor/line_tail.hpp"
+#include "cluster/supervisor/memory_limit.hpp"
 #include "cluster/supervisor/slot_memory.hpp"
 
 namespace deepwell::cluster {
@@ -70,6 +71,22 @@ void copy_to_stderr(std::string_view bytes) {
   }
 }
 
+std::optional<MemoryLimit> open_memory_limit(const SupervisorOptions& options, Log& log) {
+  if (options.worker_memory_bytes == 0) return std::nullopt;
+  Result<std::string> group = MemoryLimit::own_group();
+  if (group) {
+    Result<MemoryLimit> limit = MemoryLimit::open(*group, options.worker_memory_bytes);
+    if (limit) return std::move(*limit);
+    group = limit.error();
+  }
+  log.warn("the memory limit of workers is not kept: ", group.error().message);
+  return std::nullopt;
+}
+
+std::string group_name(const ChildSpec& worker) {
+  return concat("worker-", worker.set, "-", worker.index);
+}
+
 struct Running {
   ChildSpec spec;
   ChildProcess process;
@@ -85,6 +102,7 @@ class Supervisor final : public Hands {
         log_(log),
         lock_(std::move(lock)),
         admin_(std::move(admin)),
+        memory_limit_(open_memory_limit(options_, log)),
         roster_(options_.roster, *this, log) {}
 
   Status run();
@@ -119,6 +137,7 @@ class Supervisor final : public Hands {
   Log& log_;
   FileLock lock_;
   AdminSocket admin_;
+  std::optional<MemoryLimit> memory_limit_;
   Signals signals_;
   std::map<std::uint64_t, Running> running_;   // by epoch
   std::map<std::uint32_t, SetMemory> memory_;  // by set
@@ -268,6 +287,10 @@ Result<int> Supervisor::spawn(const ChildSpec& child) {
   }
   DW_ASSIGN(ChildProcess process, spawn_process(request));
   const int pid = process.pid;
+  if (memory_limit_ && child.kind == ChildKind::kWorker) {
+    const Status limited = memory_limit_->add(group_name(child), pid);
+    if (!limited) log_.warn("no memory limit for ", name_of(child), ": ", limited.error().message);
+  }
   running_.emplace(child.epoch, Running{child, std::move(process), std::move(channels.first),
                                         std::move(reader), LineTail()});
   return pid;
@@ -298,7 +321,12 @@ void Supervisor::record(const ChildSpec& child, Incident incident) {
     log_.warn("cannot write the incident: ", written.error().message);
 }
 
-void Supervisor::release_set(std::uint32_t set) { memory_.erase(set); }
+void Supervisor::release_set(std::uint32_t set) {
+  memory_.erase(set);
+  for (std::uint32_t i = 0; memory_limit_ && i < options_.roster.n_workers; ++i) {
+    memory_limit_->remove(group_name({ChildKind::kWorker, i, 0, set}));
+  }
+}
 
 // Told at the start, not by the millionth worker.
 Status check_socket_path(const SupervisorOptions& options) {

@@ -46,6 +46,7 @@ TEST(SupervisorReload, RollsOverWithoutARefusedConnection) {
   Served served;
   served.start_ready({"workers=2"});
   Clients clients(served);
+  ASSERT_TRUE(wait_until([&] { return clients.n_connections() > 0; }));
   const int front = served.pid_of("front");
   const int workers[] = {served.pid_of("worker", "0"), served.pid_of("worker", "1")};
   std::vector<std::string> steps;

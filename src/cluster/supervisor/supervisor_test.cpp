@@ -39,6 +39,7 @@ TEST(Supervisor, RefusesARunDirectoryThatCannotBeUsed) {
 
 TEST(Supervisor, GivesChildrenExactlyTheirDescriptors) {
   Served served;
+  ASSERT_TRUE(make_directories(served.run_directory, 0755));
   served.start_ready();
   EXPECT_TRUE(served.has_logged("worker", "1", "fds 0 1 2 3 4 5 6"))
       << served.log_of("worker", "1");
@@ -209,11 +210,13 @@ TEST(Supervisor, EndsWithTheErrorOfAFirstStart) {
 
 TEST(Supervisor, DrainsAndLeavesNothingBehind) {
   Served served;
-  served.set_behaviour("front", "drain-ms=300");
+  served.set_behaviour("front", "drain-ms=600");
   served.start_ready({"drain=7"});
   const int front = served.pid_of("front"), worker = served.pid_of("worker");
   served.send_signal(SIGTERM);
   ASSERT_TRUE(wait_until([&] { return served.has_logged("front", "2", "drain text=7"); }));
+  EXPECT_TRUE(wait_until([&] { return !served.connect().is_open(); }));  // nobody would answer
+  EXPECT_FALSE(is_dead(front));
   EXPECT_FALSE(is_dead(worker));  // the front still needs it
   EXPECT_EQ(served.wait_end().exit_code, 0) << served.stderr_text();
   EXPECT_TRUE(is_dead(front));

@@ -162,7 +162,8 @@ class Child {
     }
   }
 
-  // Asks for the death of the first worker that it hears of, with "kill=STALE" of a wrong epoch first.
+  // False: time to leave. With "kill", the first worker that it hears of shall die (and one of an
+  // epoch that never was).
   bool hear(ControlChannel& channel, const ControlMessage& message) {
     note(format_control(message));
     if (has("kill") && !has_killed_ && message.kind == ControlKind::kWorkerReady) {
@@ -177,6 +178,7 @@ class Child {
       (void)channel.send(kill);
     }
     if (message.kind != ControlKind::kDrain || has("stubborn")) return true;
+    if (is_front_) ::close(3);
     if (has("drain-ms")) std::this_thread::sleep_for(milliseconds(std::stoi(words_["drain-ms"])));
     return false;
   }

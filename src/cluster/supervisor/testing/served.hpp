@@ -84,7 +84,7 @@ class Served {
     const ScopedFd errors(::open(join_path(directory, "stderr").c_str(),
                                  O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0600));
     request.stderr_fd = errors.get();
-    request.fds = {errors.get(), errors.get()};  // strays that no child may inherit
+    request.fds = std::vector<int>(8, errors.get());  // strays that no child may inherit
     auto process = spawn_process(request);
     ASSERT_TRUE(process) << process.error().message;
     process_ = std::move(*process);
