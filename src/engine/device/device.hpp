@@ -127,8 +127,9 @@ class Device {
   virtual Vector add_vector(std::span<const float> values) = 0;
   /// A row buffer for up to the step's maximum of rows.
   virtual Rows add_rows(std::uint32_t width) = 0;
-  /// The arena of keys and values. Blocks are 16 tokens, all layers. Errors: kResourceExhausted.
-  virtual Status set_kv_arena(const KvShape& shape, std::uint32_t n_blocks) = 0;
+  /// The arena of keys and values: zeroed host memory of whole blocks (16 tokens, all layers) that outlives the device.
+  /// Errors: kUnimplemented (shape).
+  virtual Status set_kv_arena(const KvShape& shape, std::span<std::byte> blocks) = 0;
   virtual std::uint64_t weight_bytes()
       const = 0;  // packed, as read by one decode step of one sequence
   virtual std::uint32_t n_max_rows() const = 0;

@@ -5,39 +5,52 @@
 
 namespace deepwell::engine {
 
-BlockPool::BlockPool(std::uint32_t n_blocks) : is_used_(n_blocks, false) {
-  free_.reserve(n_blocks);
-  for (std::uint32_t b = n_blocks; b > 0; --b) free_.push_back(b - 1);
+BlockPool::BlockPool(std::uint32_t n_blocks) : links_(std::size_t{n_blocks} + 1) {
+  links_[n_blocks] = {n_blocks, n_blocks};
+  for (std::uint32_t b = 0; b < n_blocks; ++b) insert_before(n_blocks, b);
+}
+
+void BlockPool::insert_before(std::uint32_t place, std::uint32_t block) {
+  DW_CHECK(!is_free(block), "a block is released once");
+  const std::uint32_t previous = links_[place].previous;
+  links_[block] = {previous, place};
+  links_[previous].next = block;
+  links_[place].previous = block;
+  ++n_free_;
+}
+
+void BlockPool::take_block(std::uint32_t block) {
+  DW_CHECK(is_free(block), "only a free block can be taken");
+  const Link link = links_[block];
+  links_[link.previous].next = link.next;
+  links_[link.next].previous = link.previous;
+  links_[block] = {};
+  --n_free_;
 }
 
 void BlockPool::take(std::uint32_t n, std::vector<std::uint32_t>& blocks) {
   DW_CHECK(can_take(n), "take() after can_take() only");
   for (std::uint32_t i = 0; i < n; ++i) {
-    is_used_[free_.back()] = true;
-    blocks.push_back(free_.back());
-    free_.pop_back();
+    blocks.push_back(links_[n_blocks()].next);
+    take_block(blocks.back());
   }
 }
 
-void BlockPool::release(std::vector<std::uint32_t>& blocks) {
-  for (const std::uint32_t block : blocks) {
-    DW_CHECK(is_used_[block], "a block is released once");
-    is_used_[block] = false;
-    free_.push_back(block);
-  }
+void BlockPool::release(std::vector<std::uint32_t>& blocks, std::uint32_t n_kept) {
+  const std::uint32_t first = links_[n_blocks()].next;
+  for (std::size_t i = n_kept; i < blocks.size(); ++i) insert_before(first, blocks[i]);
+  for (std::uint32_t i = n_kept; i > 0; --i) insert_before(n_blocks(), blocks[i - 1]);
   blocks.clear();
 }
 
 bool BlockPool::check_integrity() const {
-  std::vector<bool> is_free(is_used_.size(), false);
-  for (const std::uint32_t block : free_) {
-    if (is_used_[block] || is_free[block]) return false;
-    is_free[block] = true;
+  std::uint32_t n_seen = 0;
+  for (std::uint32_t b = links_.back().next; b != n_blocks(); b = links_[b].next) {
+    if (n_seen++ == n_free_ || links_[links_[b].next].previous != b) return false;
   }
-  for (std::size_t b = 0; b < is_used_.size(); ++b) {
-    if (!is_used_[b] && !is_free[b]) return false;
-  }
-  return true;
+  std::uint32_t n_linked = 0;
+  for (std::uint32_t b = 0; b < n_blocks(); ++b) n_linked += is_free(b) ? 1 : 0;
+  return n_seen == n_free_ && n_linked == n_free_;
 }
 
 }  // namespace deepwell::engine

@@ -2,30 +2,45 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 namespace deepwell::engine {
 
-/// Hands out block numbers 0..n_blocks-1. Owned and used by the engine's thread alone. All operations O(1) per block.
+/// Hands out block numbers 0..n_blocks-1, the longest free first: so what a block held stays findable as long as
+/// possible. Owned and used by the engine's thread alone. All operations O(1) per block.
 class BlockPool {
  public:
   explicit BlockPool(std::uint32_t n_blocks);
 
-  std::uint32_t n_blocks() const { return static_cast<std::uint32_t>(is_used_.size()); }
-  std::uint32_t n_free() const { return static_cast<std::uint32_t>(free_.size()); }
-  bool can_take(std::uint32_t n) const { return n <= n_free(); }
+  std::uint32_t n_blocks() const { return static_cast<std::uint32_t>(links_.size() - 1); }
+  std::uint32_t n_free() const { return n_free_; }
+  bool can_take(std::uint32_t n) const { return n <= n_free_; }
+  bool is_free(std::uint32_t block) const { return links_[block].next != kUsed; }
 
   /// Appends n blocks to `blocks`. The caller has asked can_take(n).
   void take(std::uint32_t n, std::vector<std::uint32_t>& blocks);
-  /// Gives all of `blocks` back and empties it.
-  void release(std::vector<std::uint32_t>& blocks);
+  /// Takes this one. The caller has asked is_free(block).
+  void take_block(std::uint32_t block);
+  /// Gives all of `blocks` back and empties it. The first `n_kept` hold something that may be of use again: they are
+  /// taken after all that are free now, the last of them first, because it is of no use without those before it. The
+  /// others are taken before all that are free now.
+  void release(std::vector<std::uint32_t>& blocks, std::uint32_t n_kept = 0);
 
   /// Whether every block is either free once or used; for tests and idle moments.
   bool check_integrity() const;
 
  private:
-  std::vector<std::uint32_t> free_;  // the last one is taken first
-  std::vector<bool> is_used_;        // [n_blocks]
+  static constexpr std::uint32_t kUsed = UINT32_MAX;
+  struct Link {
+    std::uint32_t previous = kUsed, next = kUsed;
+  };
+
+  void insert_before(std::uint32_t place, std::uint32_t block);
+
+  // A ring of the free blocks; its last element, number n_blocks, is the ring's own. After it comes the next to take.
+  std::vector<Link> links_;  // [n_blocks + 1]
+  std::uint32_t n_free_ = 0;
 };
 
 }  // namespace deepwell::engine

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <gtest/gtest.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -14,6 +15,7 @@ namespace deepwell::engine {
 inline pid_t start_child(const std::function<void()>& body) {
   const pid_t child = ::fork();
   if (child == 0) {
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // a test that gives up early leaves nobody behind
     body();
     ::_exit(::testing::Test::HasFailure() ? 1 : 0);
   }

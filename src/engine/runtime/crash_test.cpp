@@ -143,8 +143,7 @@ TEST(AbandonedStep, FollowsWhenAllOfItsSequencesAreCancelled) {
     ASSERT_TRUE(id);
     std::this_thread::sleep_for(std::chrono::microseconds(random() % 1000));
     engine.cancel(*id);
-    while (engine.status().n_running + engine.status().n_kv_blocks_used > 0)
-      std::this_thread::yield();
+    while (engine.attach(*id, 0, std::make_shared<Collector>())) std::this_thread::yield();
     is_abandoned = engine.status().n_layers_done % n_layers != 0;
   }
   EXPECT_TRUE(is_abandoned) << "every step went through all layers";

@@ -29,9 +29,10 @@ Result<std::unique_ptr<Engine>> Engine::open(EngineOptions options, Log& log) {
   // A step must hold a row of everybody who decodes, and still some of a prompt.
   options.load.n_max_rows =
       std::max(options.load.n_max_rows, options.n_parallel + options.n_mixed_budget_tok);
+  if (options.load.content_sha256.empty()) options.load.content_sha256 = options.content_sha256;
   DW_ASSIGN(LoadedModel model, LoadedModel::load(options.load));
   DW_ASSIGN(ModelDescription description,
-            describe_model(options.name, options.content_sha256, model));
+            describe_model(options.name, model.content_sha256, model));
   return std::unique_ptr<Engine>(
       new Engine(std::move(options), log, std::move(model), std::move(description)));
 }
@@ -41,11 +42,12 @@ Engine::Engine(EngineOptions options, Log& log, LoadedModel model, ModelDescript
       log_(log),
       model_(std::move(model)),
       description_(std::move(description)),
+      cache_(model_.arena, model_.blocks, description_.fingerprint),
       scheduler_({.n_parallel = options_.n_parallel,
                   .n_max_rows = model_.device->n_max_rows(),
                   .n_mixed_budget_tok = options_.n_mixed_budget_tok,
                   .n_ctx_tok = model_.n_ctx_tok},
-                 model_.blocks),
+                 model_.blocks, &cache_),
       last_step_ms_(steady_ms()),
       thread_([this] { thread_main(); }) {}
 
@@ -255,6 +257,7 @@ bool Engine::begin_step() {
     is_step_unwanted_.store(wanted_.empty() || is_stopping_, std::memory_order_relaxed);
     if (wanted_.empty()) return false;
   }
+  for (const StepPiece& piece : pieces_) cache_.begin_write(*piece.sequence, piece.n_tok);
   if (options_.crash_page != nullptr) {
     step_tags_.clear();
     for (const StepPiece& piece : pieces_) step_tags_.push_back(piece.sequence->request.tag);
@@ -292,6 +295,7 @@ void Engine::commit() {
         sequence.n_known - std::min(sequence.n_known, sequence.n_computed);
     n_prompt_tok_.fetch_add(std::min(piece.n_tok, n_known_left), std::memory_order_relaxed);
     sequence.n_computed += piece.n_tok;
+    cache_.commit(sequence);  // before anybody hears of a token that only these blocks can follow
     if (Status verified = verify(sequence, piece); !verified) {
       finish(sequence, FinishReason::kNone, std::move(verified).error(), {});
     } else if (piece.has_output) {
@@ -354,6 +358,7 @@ GenerationEvent Engine::news_of(Sequence& sequence, std::uint32_t position,
   return {.position = position,
           .ids = std::move(ids),
           .n_prompt_tok_done = std::min(sequence.n_computed, sequence.n_prompt),
+          .n_cached_tok = sequence.n_cached,
           .n_mismatched_tok = std::exchange(sequence.n_mismatched, 0)};
 }
 

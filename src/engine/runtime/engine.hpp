@@ -104,6 +104,7 @@ class Engine final : public Generator {
   Log& log_;
   LoadedModel model_;
   ModelDescription description_;
+  PrefixCache cache_;
   Scheduler scheduler_;
   StepBatch batch_;
   std::vector<StepPiece> pieces_;

@@ -1,47 +1,38 @@
 // Loading a model file and sizing its arena.
 #include "engine/runtime/loaded_model.hpp"
 
-#include <sched.h>
-#include <unistd.h>
+#include <sys/stat.h>
 
 #include <algorithm>
-#include <fstream>
 
 #include "base/concat.hpp"
+#include "base/sha256.hpp"
 #include "engine/device/cpu/cpu_device.hpp"
 #include "engine/model/arch/arch.hpp"
+#include "engine/runtime/describe.hpp"
+#include "engine/runtime/host_limits.hpp"
 
 namespace deepwell::engine {
 
 namespace {
 
-/// "max 100000" or "150000 100000": quota and period in µs (cgroup v2, cpu.max).
-std::uint32_t n_cpus_of_quota() {
-  std::ifstream file("/sys/fs/cgroup/cpu.max");
-  std::uint64_t quota = 0;
-  std::uint64_t period = 0;
-  if (!(file >> quota >> period) || period == 0) return UINT32_MAX;
-  return static_cast<std::uint32_t>(std::max<std::uint64_t>(1, quota / period));
+/// What a shared arena holds already; available memory does not count it.
+std::uint64_t allocated_bytes(int fd) {
+  struct ::stat file {};
+  if (fd < 0 || ::fstat(fd, &file) != 0) return 0;
+  return static_cast<std::uint64_t>(file.st_blocks) * 512;  // POSIX: st_blocks counts 512 bytes
 }
 
-std::uint64_t available_memory_bytes() {
-  std::ifstream file("/proc/meminfo");
-  std::string key;
-  std::uint64_t kib = 0;
-  std::string unit;
-  while (file >> key >> kib >> unit) {
-    if (key == "MemAvailable:") return kib << 10;
-  }
-  const auto pages = static_cast<std::uint64_t>(std::max(0L, ::sysconf(_SC_PHYS_PAGES)));
-  return pages * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE)) / 2;
-}
-
-/// Blocks for n_sequences of the longest sequence, or as many as half of the free memory holds.
+/// Blocks for n_sequences of the longest sequence, or as many as half of the free memory holds. As many as a shared
+/// arena has already, if that is in between: another number would throw its content away.
 Result<std::uint32_t> size_arena(const LoadOptions& options, std::uint32_t n_ctx_tok,
-                                 const KvShape& shape) {
-  const std::uint64_t block_bytes = kv_block_bytes(shape);
+                                 const KvArenaKey& key) {
+  const std::uint64_t block_bytes = kv_block_bytes(key.shape);
   const std::uint64_t per_sequence = (n_ctx_tok + kKvBlockTok - 1) / kKvBlockTok;
-  const std::uint64_t free_bytes = available_memory_bytes();
+  const std::uint64_t wanted = per_sequence * options.n_sequences;
+  const std::uint64_t present = KvArena::find_blocks(options.kv_fd, key);
+  if (present >= per_sequence && present <= wanted) return static_cast<std::uint32_t>(present);
+  const std::uint64_t free_bytes = available_memory_bytes() + allocated_bytes(options.kv_fd);
   if (per_sequence * block_bytes > free_bytes) {
     return Error{Code::kResourceExhausted,
                  concat("a context of ", n_ctx_tok, " tokens needs ",
@@ -49,18 +40,16 @@ Result<std::uint32_t> size_arena(const LoadOptions& options, std::uint32_t n_ctx
                         free_bytes >> 20, " MiB of memory are free; use a smaller --ctx-size")};
   }
   const std::uint64_t affordable = std::max(per_sequence, free_bytes / 2 / block_bytes);
-  return static_cast<std::uint32_t>(
-      std::min<std::uint64_t>(per_sequence * options.n_sequences, affordable));
+  return static_cast<std::uint32_t>(std::min(wanted, affordable));
+}
+
+std::string hash_of(const GgufFile& file) {
+  Sha256 sha;
+  sha.update(file.bytes());
+  return sha.hex_digest();
 }
 
 }  // namespace
-
-std::uint32_t n_usable_cpus() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  const int n = ::sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-  return std::min(static_cast<std::uint32_t>(std::max(1, n)), n_cpus_of_quota());
-}
 
 Result<LoadedModel> LoadedModel::load(const LoadOptions& options) {
   if (options.n_threads > 1024)
@@ -80,6 +69,9 @@ Result<LoadedModel> LoadedModel::load(const LoadOptions& options) {
                                    " tokens that this model was made for"));
   }
 
+  std::string content_sha256 = options.content_sha256;
+  if (content_sha256.empty() && options.kv_fd >= 0) content_sha256 = hash_of(*file);
+
   const std::uint32_t n_threads = options.n_threads == 0 ? n_usable_cpus() : options.n_threads;
   auto device = std::make_unique<CpuDevice>(CpuDeviceOptions{.isa = isa,
                                                              .n_threads = n_threads,
@@ -88,10 +80,19 @@ Result<LoadedModel> LoadedModel::load(const LoadOptions& options) {
   DW_ASSIGN(auto model, Model::load(std::move(file), n_ctx_tok, *device, options.on_progress));
   const HyperParams& hyper = model->hyper;
   const KvShape shape{hyper.n_layers, hyper.n_kv_heads, hyper.d_head, options.kv_type};
-  DW_ASSIGN(const std::uint32_t n_blocks, size_arena(options, n_ctx_tok, shape));
-  DW_TRY(device->set_kv_arena(shape, n_blocks));
-  return LoadedModel{std::move(device), std::move(model), BlockPool(n_blocks),
-                     n_ctx_tok,         n_threads,        isa};
+  const std::string fingerprint = model_fingerprint(content_sha256, device->family());
+  const KvArenaKey key{.fingerprint = fingerprint, .shape = shape};
+  DW_ASSIGN(const std::uint32_t n_blocks, size_arena(options, n_ctx_tok, key));
+  DW_ASSIGN(KvArena arena, KvArena::open(options.kv_fd, key, n_blocks));
+  DW_TRY(device->set_kv_arena(shape, arena.blocks()));
+  return LoadedModel{.arena = std::move(arena),
+                     .device = std::move(device),
+                     .model = std::move(model),
+                     .blocks = BlockPool(n_blocks),
+                     .n_ctx_tok = n_ctx_tok,
+                     .n_threads = n_threads,
+                     .isa = isa,
+                     .content_sha256 = std::move(content_sha256)};
 }
 
 bool LoadedModel::forward(const StepBatch& batch, const std::atomic<bool>* is_unwanted) {

@@ -13,6 +13,8 @@
 #include "engine/device/cpu/isa.hpp"
 #include "engine/model/model.hpp"
 #include "engine/runtime/block_pool.hpp"
+#include "engine/runtime/host_limits.hpp"
+#include "engine/runtime/kv_arena.hpp"
 #include "engine/runtime/step_batch.hpp"
 
 namespace deepwell::engine {
@@ -26,20 +28,24 @@ struct LoadOptions {
   KvType kv_type = KvType::kF16;
   std::optional<Isa> isa;  // none: the best, or what DEEPWELL_FORCE_ISA says
   std::function<void(double fraction)> on_progress;  // may be empty
+  std::string
+      content_sha256;  // of the file, 64 hexadecimal digits; if empty it is hashed when needed
+  // A memory file for keys and values, kept by somebody who outlives this process: what is in it is adopted
+  // (docs/formats/kv-arena.md). -1: memory of this process. The caller keeps it open while the model lives.
+  int kv_fd = -1;
 };
 
 inline constexpr std::uint32_t kDefaultCtxTok = 8192;
 
-/// Processors that this process may run on, by affinity and by the CPU quota of its cgroup.
-std::uint32_t n_usable_cpus();
-
 struct LoadedModel {
+  KvArena arena;  // first: the device writes into it
   std::unique_ptr<Device> device;
   std::unique_ptr<Model> model;
   BlockPool blocks;
   std::uint32_t n_ctx_tok = 0;
   std::uint32_t n_threads = 0;
   Isa isa = Isa::kScalar;
+  std::string content_sha256;  // empty if nobody needed it
 
   /// Errors: those of GgufFile::open and Model::load; kResourceExhausted if one sequence does not fit into memory
   /// (the message has the sum); kInvalidArgument for options out of range.

@@ -18,7 +18,9 @@ void Scheduler::admit() {
     const std::uint32_t n_blocks = blocks_for(*waiting_.front());
     // Nobody overtakes the first in the queue: a long request would wait for ever behind short ones.
     if (!blocks_.can_take(n_blocks)) return;
-    blocks_.take(n_blocks, waiting_.front()->blocks);
+    Sequence& sequence = *waiting_.front();
+    if (cache_ != nullptr) cache_->take_prefix(sequence);
+    blocks_.take(n_blocks - static_cast<std::uint32_t>(sequence.blocks.size()), sequence.blocks);
     running_.push_back(std::move(waiting_.front()));
     waiting_.pop_front();
   }
@@ -78,7 +80,12 @@ std::unique_ptr<Sequence> Scheduler::remove(GenerationId id) {
     removed = std::move(*w);
     waiting_.erase(w);
   }
-  if (removed != nullptr) blocks_.release(removed->blocks);
+  if (removed == nullptr) return nullptr;
+  if (cache_ != nullptr) {
+    cache_->release(*removed);
+  } else {
+    blocks_.release(removed->blocks);
+  }
   return removed;
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "engine/runtime/block_pool.hpp"
+#include "engine/runtime/prefix_cache.hpp"
 #include "engine/runtime/sequence.hpp"
 #include "engine/runtime/step_batch.hpp"
 
@@ -35,8 +36,9 @@ struct StepPiece {
 /// become are free, so whoever was admitted can finish. Used by the engine's thread alone; knows no model.
 class Scheduler {
  public:
-  Scheduler(const SchedulerOptions& options, BlockPool& blocks)
-      : options_(options), blocks_(blocks) {}
+  /// Without a cache every token of a sequence is computed.
+  Scheduler(const SchedulerOptions& options, BlockPool& blocks, PrefixCache* cache = nullptr)
+      : options_(options), blocks_(blocks), cache_(cache) {}
 
   /// Queues a sequence.
   void add(std::unique_ptr<Sequence> sequence) { waiting_.push_back(std::move(sequence)); }
@@ -63,6 +65,7 @@ class Scheduler {
 
   SchedulerOptions options_;
   BlockPool& blocks_;
+  PrefixCache* cache_;  // may be null
   std::deque<std::unique_ptr<Sequence>> waiting_;
   std::vector<std::unique_ptr<Sequence>> running_;  // in order of admission
 };

@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "engine/runtime/block_name.hpp"
 #include "engine/runtime/generator.hpp"
 #include "engine/sampling/token_counts.hpp"
 
@@ -24,6 +25,10 @@ struct Sequence {
       blocks;  // enough for the longest this sequence may become; empty while it waits
   TokenCounts generated_counts;  // of the generated ids before n_counted, for the penalties
   std::uint32_t n_counted = 0;   // leading tokens that generated_counts has seen
+
+  std::uint32_t n_named_blocks = 0;  // leading blocks that the arena's directory names
+  BlockName last_block_name;         // of the last of them; without any, where the chain begins
+  std::uint32_t n_cached = 0;        // prompt tokens that needed no computing
 
   std::uint32_t n_known = 0;       // tokens it came with; what is chosen here follows them
   std::uint32_t verify_begin = 0;  // known ids from this position on are chosen anew and compared

@@ -119,13 +119,13 @@ Rows CpuDevice::add_rows(std::uint32_t width) {
   return {static_cast<std::uint32_t>(rows_.size() - 1), width};
 }
 
-Status CpuDevice::set_kv_arena(const KvShape& shape, std::uint32_t n_blocks) {
+Status CpuDevice::set_kv_arena(const KvShape& shape, std::span<std::byte> blocks) {
   if (shape.d_head % 16 != 0) {
     return Error{Code::kUnimplemented,
                  concat("a head of ", shape.d_head, " dimensions is not a multiple of 16")};
   }
   kv_shape_ = shape;
-  DW_ASSIGN(kv_arena_, CpuMemory::allocate(kv_block_bytes(shape) * n_blocks));
+  kv_arena_ = blocks;
   return {};
 }
 

@@ -30,7 +30,7 @@ class CpuDevice final : public Device {
                                std::span<const std::byte> data, bool is_tied) override;
   Vector add_vector(std::span<const float> values) override;
   Rows add_rows(std::uint32_t width) override;
-  Status set_kv_arena(const KvShape& shape, std::uint32_t n_blocks) override;
+  Status set_kv_arena(const KvShape& shape, std::span<std::byte> blocks) override;
   std::uint64_t weight_bytes() const override { return weight_bytes_; }
   std::uint32_t n_max_rows() const override { return options_.n_max_rows; }
 
@@ -121,7 +121,8 @@ class CpuDevice final : public Device {
   std::uint64_t weight_bytes_ = 0;
 
   KvShape kv_shape_;
-  CpuMemory kv_arena_;  // [n_blocks][n_layers][n_kv_heads] of K [d_head][16] then V [16][d_head]
+  std::span<std::byte>
+      kv_arena_;  // [n_blocks][n_layers][n_kv_heads] of K [d_head][16] then V [16][d_head]
 
   /// An operation's chunks on the pool, unless the step was abandoned.
   template <class Fn>

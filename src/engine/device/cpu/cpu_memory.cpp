@@ -3,9 +3,11 @@
 
 #include <sys/mman.h>
 
+#include <cerrno>
 #include <utility>
 
 #include "base/concat.hpp"
+#include "base/file.hpp"
 
 namespace deepwell::engine {
 
@@ -22,6 +24,19 @@ Result<CpuMemory> CpuMemory::allocate(std::size_t n_bytes) {
   memory.n_bytes_ = n_bytes == 0 ? 1 : n_bytes;
   return memory;
 }
+
+Result<CpuMemory> CpuMemory::map_shared(int fd, std::uint64_t offset, std::size_t n_bytes,
+                                        Access access) {
+  const int protection = access == Access::kRead ? PROT_READ : PROT_READ | PROT_WRITE;
+  void* data = ::mmap(nullptr, n_bytes, protection, MAP_SHARED, fd, static_cast<off_t>(offset));
+  if (data == MAP_FAILED) return errno_error(errno, "map", "a shared memory file");
+  CpuMemory memory;
+  memory.data_ = static_cast<std::byte*>(data);
+  memory.n_bytes_ = n_bytes;
+  return memory;
+}
+
+void CpuMemory::make_read_only() { ::mprotect(data_, n_bytes_, PROT_READ); }
 
 CpuMemory::~CpuMemory() {
   if (data_ != nullptr) ::munmap(data_, n_bytes_);

@@ -1,0 +1,118 @@
+// Walking a sequence's names, and keeping the table of names true.
+#include "engine/runtime/prefix_cache.hpp"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+#include <vector>
+
+namespace deepwell::engine {
+
+namespace {
+
+BlockIds ids_of_block(const Sequence& sequence, std::uint32_t i) {
+  return BlockIds(sequence.tokens.data() + std::size_t{i} * kKvBlockTok, kKvBlockTok);
+}
+
+}  // namespace
+
+PrefixCache::PrefixCache(KvArena& arena, BlockPool& blocks, std::string fingerprint)
+    : arena_(arena), blocks_(blocks), fingerprint_(std::move(fingerprint)) {
+  std::vector<std::uint32_t> all;
+  blocks_.take(blocks_.n_free(), all);
+  const auto end_of_whole =
+      std::partition(all.begin(), all.end(), [&](auto b) { return arena_.is_whole(b); });
+  const auto released_at = [&](std::uint32_t b) {
+    return arena_.entry(b).released_at.load(std::memory_order_relaxed);
+  };
+  std::sort(all.begin(), end_of_whole,
+            [&](auto a, auto b) { return released_at(a) > released_at(b); });
+  for (auto b = all.begin(); b != end_of_whole; ++b) {
+    by_name_.emplace(arena_.entry(*b).name, *b);
+    if (released_at(*b) != KvBlockEntry::kInUse)
+      n_released_ = std::max(n_released_, released_at(*b));
+  }
+  blocks_.release(all, static_cast<std::uint32_t>(end_of_whole - all.begin()));
+}
+
+std::optional<std::uint32_t> PrefixCache::find(const BlockName& name, const BlockName& parent,
+                                               BlockIds ids) {
+  std::optional<std::uint32_t> found;
+  std::vector<std::uint32_t> damaged;
+  const auto [begin, end] = by_name_.equal_range(name);
+  for (auto it = begin; it != end && !found; ++it) {
+    const std::uint32_t block = it->second;
+    if (!blocks_.is_free(block) || !arena_.holds(block, name, parent, ids)) continue;
+    if (arena_.has_right_bytes(block)) {
+      found = block;
+    } else {
+      damaged.push_back(block);
+    }
+  }
+  for (const std::uint32_t block : damaged) forget(block);
+  return found;
+}
+
+void PrefixCache::take_prefix(Sequence& sequence) {
+  sequence.last_block_name = root_block_name(fingerprint_, sequence.request.tenant);
+  sequence.n_named_blocks = 0;
+  for (std::uint32_t i = 0; (i + 1) * kKvBlockTok <= sequence.n_tokens(); ++i) {
+    const BlockIds ids = ids_of_block(sequence, i);
+    const BlockName name = next_block_name(sequence.last_block_name, ids);
+    const auto block = find(name, sequence.last_block_name, ids);
+    if (!block) break;
+    blocks_.take_block(*block);
+    arena_.set_released_at(*block, KvBlockEntry::kInUse);
+    sequence.blocks.push_back(*block);
+    sequence.last_block_name = name;
+    ++sequence.n_named_blocks;
+  }
+  // Rows whose logits are wanted are computed again, inside a block that was taken too: they store the same bytes.
+  sequence.n_computed = std::min(sequence.n_named_blocks * kKvBlockTok, sequence.verify_begin - 1);
+  sequence.n_cached = std::min(sequence.n_computed, sequence.n_prompt);
+}
+
+void PrefixCache::begin_write(const Sequence& sequence, std::uint32_t n_tok) {
+  const std::uint32_t first = std::max(sequence.n_named_blocks, sequence.n_computed / kKvBlockTok);
+  for (std::uint32_t i = first; i * kKvBlockTok < sequence.n_computed + n_tok; ++i)
+    forget(sequence.blocks[i]);
+}
+
+void PrefixCache::commit(Sequence& sequence) {
+  while ((sequence.n_named_blocks + 1) * kKvBlockTok <= sequence.n_computed) {
+    const std::uint32_t block = sequence.blocks[sequence.n_named_blocks];
+    const BlockIds ids = ids_of_block(sequence, sequence.n_named_blocks);
+    const BlockName parent =
+        std::exchange(sequence.last_block_name, next_block_name(sequence.last_block_name, ids));
+    arena_.commit(block, sequence.last_block_name, parent, ids);
+    by_name_.emplace(sequence.last_block_name, block);
+    ++sequence.n_named_blocks;
+  }
+}
+
+void PrefixCache::release(Sequence& sequence) {
+  for (std::uint32_t i = sequence.n_named_blocks; i > 0; --i)
+    arena_.set_released_at(sequence.blocks[i - 1], ++n_released_);
+  blocks_.release(sequence.blocks, sequence.n_named_blocks);
+  sequence.n_named_blocks = 0;
+}
+
+void PrefixCache::forget(std::uint32_t block) {
+  if (!arena_.is_whole(block)) return;
+  const auto [begin, end] = by_name_.equal_range(arena_.entry(block).name);
+  const auto it =
+      std::find_if(begin, end, [&](const auto& named) { return named.second == block; });
+  if (it != end) by_name_.erase(it);
+  arena_.forget(block);
+}
+
+bool PrefixCache::check_integrity() const {
+  std::size_t n_whole = 0;
+  for (std::uint32_t b = 0; b < arena_.n_blocks(); ++b) n_whole += arena_.is_whole(b) ? 1 : 0;
+  const bool are_named = std::all_of(by_name_.begin(), by_name_.end(), [&](const auto& named) {
+    return arena_.is_whole(named.second) && arena_.entry(named.second).name == named.first;
+  });
+  return blocks_.check_integrity() && are_named && by_name_.size() == n_whole;
+}
+
+}  // namespace deepwell::engine

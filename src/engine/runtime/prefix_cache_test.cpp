@@ -1,0 +1,218 @@
+// The cache without a model: a "computation" that leaves a mark of all tokens so far in each token's place.
+#include "engine/runtime/prefix_cache.hpp"
+
+#include <gtest/gtest.h>
+
+#include <array>
+#include <bit>
+#include <cstring>
+#include <memory>
+#include <random>
+
+#include "base/checksum.hpp"
+
+namespace deepwell::engine {
+namespace {
+
+constexpr KvShape kShape{.n_layers = 1, .n_kv_heads = 1, .d_head = 16, .type = KvType::kF32};
+
+class World {
+ public:
+  explicit World(std::uint32_t n_blocks)
+      : arena_(KvArena::open(-1, {.fingerprint = "f", .shape = kShape}, n_blocks).value()),
+        blocks_(n_blocks),
+        cache_(arena_, blocks_, "f") {}
+
+  std::unique_ptr<Sequence> admit(std::vector<TokenId> tokens, const std::string& tenant = "",
+                                  std::uint32_t n_verify = 0) {
+    auto s = std::make_unique<Sequence>();
+    s->tokens = std::move(tokens);
+    s->n_prompt = s->n_known = s->n_tokens();
+    s->verify_begin = s->n_known - n_verify;
+    s->request.tenant = tenant;
+    const std::uint32_t n_blocks = (s->n_tokens() + kKvBlockTok - 1) / kKvBlockTok;
+    if (!blocks_.can_take(n_blocks)) return nullptr;
+    cache_.take_prefix(*s);
+    blocks_.take(n_blocks - static_cast<std::uint32_t>(s->blocks.size()), s->blocks);
+    return s;
+  }
+  void compute(Sequence& s, std::uint32_t n_tok) {
+    cache_.begin_write(s, n_tok);
+    for (std::uint32_t t = s.n_computed; t < s.n_computed + n_tok; ++t)
+      std::memcpy(place_of(s, t), mark(s, t).data(), sizeof(std::uint64_t));
+    s.n_computed += n_tok;
+    cache_.commit(s);
+  }
+  void compute_all(Sequence& s) { compute(s, s.n_pending()); }
+  /// What a reader of the computed tokens would see.
+  bool is_right(Sequence& s) {
+    for (std::uint32_t t = 0; t < s.n_computed; ++t) {
+      if (std::memcmp(place_of(s, t), mark(s, t).data(), sizeof(std::uint64_t)) != 0) return false;
+    }
+    return true;
+  }
+  void release(std::unique_ptr<Sequence> s) { cache_.release(*s); }
+  void flip_bit(std::uint32_t block) { place(block)[99] ^= std::byte{4}; }
+  bool check_integrity() const { return cache_.check_integrity(); }
+  std::uint32_t n_free() const { return blocks_.n_free(); }
+
+ private:
+  std::byte* place(std::uint32_t block) {
+    return arena_.blocks().data() + block * kv_block_bytes(kShape);
+  }
+  std::byte* place_of(Sequence& s, std::uint32_t t) {
+    return place(s.blocks[t / kKvBlockTok]) + 64 * (t % kKvBlockTok);
+  }
+  static std::array<std::byte, 8> mark(const Sequence& s, std::uint32_t t) {
+    return std::bit_cast<std::array<std::byte, 8>>(
+        checksum64(std::as_bytes(std::span(s.tokens).first(t + 1))));
+  }
+
+  KvArena arena_;
+  BlockPool blocks_;
+  PrefixCache cache_;
+};
+
+std::vector<TokenId> counting(std::uint32_t n, TokenId from = 0) {
+  std::vector<TokenId> tokens(n);
+  for (std::uint32_t t = 0; t < n; ++t) tokens[t] = from + static_cast<TokenId>(t);
+  return tokens;
+}
+
+TEST(PrefixCache, FindsTheLeadingFullBlocksOfAFreedSequence) {
+  World world(16);
+  auto first = world.admit(counting(40));
+  EXPECT_EQ(0U, first->n_computed);
+  world.compute_all(*first);
+  world.release(std::move(first));
+  auto again = world.admit(counting(50));
+  EXPECT_EQ(32U, again->n_computed);
+  EXPECT_EQ(32U, again->n_cached);
+  EXPECT_TRUE(world.is_right(*again));
+  EXPECT_TRUE(world.check_integrity());
+}
+
+TEST(PrefixCache, LeavesTheRowsWhoseLogitsAreWanted) {
+  World world(16);
+  auto first = world.admit(counting(32));
+  world.compute_all(*first);
+  world.release(std::move(first));
+  auto whole = world.admit(counting(32));
+  EXPECT_EQ(31U, whole->n_computed);
+  world.compute_all(*whole);
+  world.release(std::move(whole));
+  auto verified = world.admit(counting(32), "", 8);
+  EXPECT_EQ(23U, verified->n_computed);
+  EXPECT_EQ(2U, verified->n_named_blocks);
+  world.compute_all(*verified);
+  EXPECT_TRUE(world.is_right(*verified));
+  EXPECT_TRUE(world.check_integrity());
+}
+
+TEST(PrefixCache, NeverSharesBetweenTenants) {
+  World world(16);
+  auto first = world.admit(counting(40), "a");
+  world.compute_all(*first);
+  world.release(std::move(first));
+  EXPECT_EQ(0U, world.admit(counting(40), "b")->n_computed);
+  EXPECT_EQ(32U, world.admit(counting(40), "a")->n_computed);
+}
+
+TEST(PrefixCache, LendsABlockToOneSequenceAtATime) {
+  World world(16);
+  auto first = world.admit(counting(40));
+  world.compute_all(*first);
+  auto second = world.admit(counting(40));
+  EXPECT_EQ(0U, second->n_computed);
+  world.compute_all(*second);
+  world.release(std::move(first));
+  world.release(std::move(second));
+  // Two copies by now.
+  auto third = world.admit(counting(40));
+  auto fourth = world.admit(counting(40));
+  auto fifth = world.admit(counting(40));
+  EXPECT_EQ(32U, third->n_computed);
+  EXPECT_EQ(32U, fourth->n_computed);
+  EXPECT_EQ(0U, fifth->n_computed);
+  EXPECT_TRUE(world.check_integrity());
+}
+
+TEST(PrefixCache, ForgetsABlockWithWrongBytes) {
+  World world(16);
+  auto first = world.admit(counting(64));
+  world.compute_all(*first);
+  const std::uint32_t damaged = first->blocks[2];
+  world.release(std::move(first));
+  world.flip_bit(damaged);
+  auto again = world.admit(counting(64));
+  EXPECT_EQ(32U, again->n_computed);
+  EXPECT_TRUE(world.check_integrity());
+  world.compute_all(*again);
+  world.release(std::move(again));
+  EXPECT_EQ(63U, world.admit(counting(64))->n_computed);
+}
+
+TEST(PrefixCache, KeepsNamesOfBlocksThatWereReservedButNotWritten) {
+  World world(4);
+  auto first = world.admit(counting(64));
+  world.compute_all(*first);
+  world.release(std::move(first));
+  auto other = world.admit(counting(64, 1000));  // takes all blocks, writes one
+  world.compute(*other, 5);
+  world.release(std::move(other));
+  EXPECT_TRUE(world.check_integrity());
+  // The tail went first: the end of a chain is of no use without its beginning.
+  EXPECT_EQ(48U, world.admit(counting(64))->n_computed);
+}
+
+TEST(PrefixCache, ReusesTheLongestFreeFirst) {
+  World world(6);
+  auto old = world.admit(counting(32));
+  world.compute_all(*old);
+  auto young = world.admit(counting(32, 100));
+  world.compute_all(*young);
+  world.release(std::move(old));
+  world.release(std::move(young));
+  auto other = world.admit(counting(64, 200));  // two blocks were never used, two are the old one's
+  world.compute_all(*other);
+  EXPECT_EQ(31U, world.admit(counting(32, 100))->n_computed);
+  EXPECT_TRUE(world.check_integrity());
+}
+
+TEST(PrefixCache, IsRightOverRandomUse) {
+  World world(40);
+  std::mt19937 random(9);
+  std::vector<std::unique_ptr<Sequence>> running;
+  std::uint64_t n_cached = 0;
+  for (int i = 0; i < 20'000; ++i) {
+    const unsigned what = random() % 4;
+    if (what == 0 && running.size() < 8) {
+      // Few different beginnings, so that there are hits.
+      std::vector<TokenId> tokens = counting(1 + static_cast<std::uint32_t>(random() % 120),
+                                             static_cast<TokenId>(random() % 3));
+      if (random() % 2 == 0) tokens[random() % tokens.size()] = 7;
+      auto s = world.admit(tokens, random() % 8 == 0 ? "other" : "");
+      if (s == nullptr) continue;
+      n_cached += s->n_cached;
+      ASSERT_TRUE(world.is_right(*s));
+      running.push_back(std::move(s));
+    } else if (!running.empty()) {
+      const std::size_t at = random() % running.size();
+      Sequence& s = *running[at];
+      if (what == 1 || s.n_pending() == 0) {
+        ASSERT_TRUE(world.is_right(s));
+        world.release(std::move(running[at]));
+        running.erase(running.begin() + static_cast<std::ptrdiff_t>(at));
+      } else {
+        world.compute(s, 1 + static_cast<std::uint32_t>(random()) % s.n_pending());
+      }
+    }
+    if (i % 16 == 0) {
+      ASSERT_TRUE(world.check_integrity());
+    }
+  }
+  EXPECT_GT(n_cached, 10'000U);
+}
+
+}  // namespace
+}  // namespace deepwell::engine
