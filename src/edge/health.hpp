@@ -9,7 +9,14 @@
 
 namespace deepwell::edge {
 
-enum class Health : std::uint8_t { kReady, kDraining, kStalled };
+enum class Health : std::uint8_t {
+  kLoading,  // there is no model yet
+  kReady,
+  kDegraded,  // answers flow, but would not survive this server: the journal does not work
+  kDraining,
+  kStalled,   // work is pending and nothing is computed
+  kNoWorker,  // no worker gives tokens
+};
 
 /// Thread-safe. Never waits for the engine: it reads counters that the engine publishes.
 class HealthWatch {

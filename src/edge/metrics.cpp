@@ -7,6 +7,7 @@
 #include <prometheus/registry.h>
 #include <prometheus/text_serializer.h>
 
+#include <atomic>
 #include <sstream>
 
 namespace deepwell::edge {
@@ -25,36 +26,45 @@ const Histogram::BucketBoundaries kInterTokenSeconds = {
 const Histogram::BucketBoundaries kRequestSeconds = {0.005, 0.05, 0.25, 1,   2.5, 5,
                                                      10,    30,   60,   300, 1800};
 
+const Histogram::BucketBoundaries kCommitSeconds = {0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005,
+                                                    0.01,   0.025,   0.05,   0.1,   0.5,    1};
+
 }  // namespace
 
-struct Metrics::State {
+// What carries the model's name.
+struct Metrics::Model {
   using Counters = prometheus::Family<prometheus::Counter>;
 
-  Counters& counters(const char* name, const char* help) {
-    return BuildCounter().Name(name).Help(help).Register(registry);
+  Model(prometheus::Registry& in, std::string model_name)
+      : registry(in), name(std::move(model_name)) {}
+
+  Counters& counters(const char* family, const char* help) {
+    return BuildCounter().Name(family).Help(help).Register(registry);
   }
-  prometheus::Gauge& gauge(const char* name, const char* help) {
-    return BuildGauge().Name(name).Help(help).Register(registry).Add({{"model_name", model_name}});
+  prometheus::Counter& counter(const char* family, const char* help) {
+    return counters(family, help).Add({{"model_name", name}});
   }
-  Histogram& histogram(const char* name, const char* help,
+  prometheus::Gauge& gauge(const char* family, const char* help) {
+    return BuildGauge().Name(family).Help(help).Register(registry).Add({{"model_name", name}});
+  }
+  Histogram& histogram(const char* family, const char* help,
                        const Histogram::BucketBoundaries& bounds) {
-    return BuildHistogram().Name(name).Help(help).Register(registry).Add(
-        {{"model_name", model_name}}, bounds);
+    return BuildHistogram().Name(family).Help(help).Register(registry).Add({{"model_name", name}},
+                                                                           bounds);
   }
   prometheus::Counter& by_key(Counters& family, std::string_view key_name) const {
-    return family.Add({{"model_name", model_name}, {"key", std::string(key_name)}});
+    return family.Add({{"model_name", name}, {"key", std::string(key_name)}});
   }
 
-  explicit State(std::string name) : model_name(std::move(name)) {}
-
-  std::string model_name;
-  prometheus::Registry registry;
-  Counters& requests = counters("deepwell:http_requests_total", "Answered requests");
+  prometheus::Registry& registry;
+  const std::string name;
   Histogram& request_seconds =
       histogram("deepwell:http_request_duration_seconds",
                 "From the header to the end of the answer", kRequestSeconds);
-  Counters& clients_left =
-      counters("deepwell:client_disconnects_total", "Generations whose client left before the end");
+  prometheus::Counter& clients_left =
+      counter("deepwell:client_disconnects_total", "Readers that left before the end");
+  prometheus::Counter& resume_mismatches = counter(
+      "deepwell:resume_mismatches_total", "Answers that moved and did not come out the same");
   Counters& prompt_tokens = counters("deepwell:prompt_tokens_total", "Prompt tokens");
   Counters& cached_tokens =
       counters("deepwell:prompt_tokens_cached_total", "Prompt tokens that needed no computing");
@@ -73,10 +83,50 @@ struct Metrics::State {
   prometheus::Gauge& n_steps = gauge("deepwell:engine_steps", "Steps that the engine has done");
   prometheus::Gauge& step_age = gauge("deepwell:engine_last_step_age_seconds",
                                       "Since the last step ended, while something runs");
+  prometheus::Gauge& n_live = gauge("deepwell:answers_live", "Answers that have not ended");
+  prometheus::Gauge& n_readers = gauge("deepwell:answer_readers", "Connections that read answers");
+  // Counted elsewhere, and only ever growing.
+  prometheus::Gauge& n_attached =
+      gauge("deepwell:stream_attaches_total", "Readers that came through /v1/streams");
+  prometheus::Gauge& n_taken_over = gauge("deepwell:answers_taken_over_total",
+                                          "Unfinished answers of other servers that went on");
+  prometheus::Gauge& n_abandoned =
+      gauge("deepwell:answers_abandoned_total", "Answers stopped because nobody wanted them");
 };
 
-Metrics::Metrics(std::string model_name) : state_(std::make_unique<State>(std::move(model_name))) {}
+struct Metrics::State {
+  prometheus::Registry registry;
+  prometheus::Family<prometheus::Counter>& requests = BuildCounter()
+                                                          .Name("deepwell:http_requests_total")
+                                                          .Help("Answered requests")
+                                                          .Register(registry);
+  Histogram& journal_commit = BuildHistogram()
+                                  .Name("deepwell:journal_commit_seconds")
+                                  .Help("From the first record of a group to its commit")
+                                  .Register(registry)
+                                  .Add({}, kCommitSeconds);
+  prometheus::Gauge& is_degraded = BuildGauge()
+                                       .Name("deepwell:journal_degraded")
+                                       .Help("1 while the journal takes no records")
+                                       .Register(registry)
+                                       .Add({});
+  std::unique_ptr<Model> owned_model;
+  std::atomic<Model*> model = nullptr;  // null until its name is known
+};
+
+Metrics::Metrics() : state_(std::make_unique<State>()) {}
+Metrics::Metrics(std::string model_name) : Metrics() { set_model_name(std::move(model_name)); }
 Metrics::~Metrics() = default;
+
+void Metrics::set_model_name(std::string model_name) {
+  state_->owned_model = std::make_unique<Model>(state_->registry, std::move(model_name));
+  state_->model = state_->owned_model.get();
+}
+
+Metrics::Model& Metrics::model() const {
+  DW_CHECK(state_->model != nullptr, "metrics of a model that has no name yet");
+  return *state_->model;
+}
 
 void Metrics::count_request(std::string_view endpoint, int status, std::string_view key_name,
                             double seconds) {
@@ -85,35 +135,44 @@ void Metrics::count_request(std::string_view endpoint, int status, std::string_v
             {"status", std::to_string(status)},
             {"key", std::string(key_name)}})
       .Increment();
-  state_->request_seconds.Observe(seconds);
+  if (state_->model != nullptr) model().request_seconds.Observe(seconds);
 }
 
 void Metrics::count_tokens(std::string_view key_name, std::uint64_t n_prompt,
                            std::uint64_t n_cached, std::uint64_t n_generated,
                            std::uint64_t n_reasoning) {
-  const auto add = [&](State::Counters& family, std::uint64_t n) {
-    state_->by_key(family, key_name).Increment(static_cast<double>(n));
+  const auto add = [&](Model::Counters& family, std::uint64_t n) {
+    model().by_key(family, key_name).Increment(static_cast<double>(n));
   };
-  add(state_->prompt_tokens, n_prompt);
-  add(state_->cached_tokens, n_cached);
-  add(state_->generated_tokens, n_generated);
-  add(state_->reasoning_tokens, n_reasoning);
+  add(model().prompt_tokens, n_prompt);
+  add(model().cached_tokens, n_cached);
+  add(model().generated_tokens, n_generated);
+  add(model().reasoning_tokens, n_reasoning);
 }
 
-void Metrics::observe_time_to_first_token(double seconds) { state_->first_token.Observe(seconds); }
-void Metrics::observe_inter_token(double seconds) { state_->inter_token.Observe(seconds); }
-void Metrics::count_client_left() {
-  state_->clients_left.Add({{"model_name", state_->model_name}}).Increment();
-}
+void Metrics::observe_time_to_first_token(double seconds) { model().first_token.Observe(seconds); }
+void Metrics::observe_inter_token(double seconds) { model().inter_token.Observe(seconds); }
+void Metrics::count_client_left() { model().clients_left.Increment(); }
+void Metrics::count_resume_mismatch() { model().resume_mismatches.Increment(); }
+void Metrics::observe_journal_commit(double seconds) { state_->journal_commit.Observe(seconds); }
 
-std::string Metrics::render(const engine::GeneratorStatus& status) const {
-  state_->n_running.Set(status.n_running);
-  state_->n_waiting.Set(status.n_waiting);
-  state_->n_blocks_used.Set(status.n_kv_blocks_used);
-  state_->n_blocks.Set(status.n_kv_blocks);
-  state_->n_steps.Set(static_cast<double>(status.n_steps));
-  const double age_s = static_cast<double>(status.last_step_age_ms) / 1000.0;
-  state_->step_age.Set(status.n_running > 0 ? age_s : 0.0);
+std::string Metrics::render(const ServiceGauges& gauges) const {
+  if (Model* now = state_->model) {
+    const engine::GeneratorStatus& status = gauges.generator;
+    now->n_running.Set(status.n_running);
+    now->n_waiting.Set(status.n_waiting);
+    now->n_blocks_used.Set(status.n_kv_blocks_used);
+    now->n_blocks.Set(status.n_kv_blocks);
+    now->n_steps.Set(static_cast<double>(status.n_steps));
+    const double age_s = static_cast<double>(status.last_step_age_ms) / 1000.0;
+    now->step_age.Set(status.n_running > 0 ? age_s : 0.0);
+    now->n_live.Set(gauges.dialogue.n_live);
+    now->n_readers.Set(gauges.dialogue.n_readers);
+    now->n_attached.Set(static_cast<double>(gauges.dialogue.n_attached));
+    now->n_taken_over.Set(static_cast<double>(gauges.dialogue.n_taken_over));
+    now->n_abandoned.Set(static_cast<double>(gauges.dialogue.n_abandoned));
+  }
+  state_->is_degraded.Set(gauges.is_journal_degraded ? 1 : 0);
   std::ostringstream out;
   prometheus::TextSerializer().Serialize(out, state_->registry.Collect());
   return out.str();

@@ -8,14 +8,26 @@
 #include <string_view>
 
 #include "engine/runtime/generator.hpp"
+#include "service/dialogue/dialogue.hpp"
 
 namespace deepwell::edge {
+
+/// What is read at the moment of rendering.
+struct ServiceGauges {
+  engine::GeneratorStatus generator;
+  service::DialogueStats dialogue;
+  bool is_journal_degraded = false;
+};
 
 /// Thread-safe.
 class Metrics {
  public:
+  Metrics();
   explicit Metrics(std::string model_name);
   ~Metrics();
+
+  /// Before anything of a model is counted: its name was not known while it was loading.
+  void set_model_name(std::string model_name);
 
   /// One answered request. `endpoint` and `key_name` come from short lists, never from what a
   /// client sent.
@@ -26,12 +38,16 @@ class Metrics {
   void observe_time_to_first_token(double seconds);
   void observe_inter_token(double seconds);
   void count_client_left();
+  /// An answer that moved and did not come out the same.
+  void count_resume_mismatch();
+  void observe_journal_commit(double seconds);
 
-  /// Everything, with the engine's gauges read now.
-  std::string render(const engine::GeneratorStatus& status) const;
+  std::string render(const ServiceGauges& gauges) const;
 
  private:
+  struct Model;
   struct State;
+  Model& model() const;
   std::unique_ptr<State> state_;
 };
 

@@ -48,12 +48,13 @@ TEST(Metrics, ShowsLatenciesAndTheEnginesState) {
   metrics.observe_time_to_first_token(0.2);
   metrics.observe_inter_token(0.02);
   metrics.observe_inter_token(0.02);
-  engine::GeneratorStatus status;
+  ServiceGauges gauges;
+  engine::GeneratorStatus& status = gauges.generator;
   status.n_running = 3;
   status.n_waiting = 2;
   status.n_kv_blocks = 100;
   status.n_kv_blocks_used = 42;
-  const std::string text = metrics.render(status);
+  const std::string text = metrics.render(gauges);
   EXPECT_TRUE(has_line(text, R"(deepwell:time_to_first_token_seconds_count{model_name="m"} 1)"))
       << text;
   EXPECT_TRUE(has_line(text, R"(deepwell:inter_token_latency_seconds_count{model_name="m"} 2)"))

@@ -104,7 +104,8 @@ net::Middleware body_limit() {
 
 void allow_cross_origin(ResponseWriter& writer, std::string_view origin) {
   writer.extra_headers.set("Access-Control-Allow-Origin", std::string(origin));
-  writer.extra_headers.set("Access-Control-Expose-Headers", "X-Request-Id, Retry-After");
+  writer.extra_headers.set("Access-Control-Expose-Headers",
+                           "X-Request-Id, Retry-After, Deepwell-Stream-Id, Deepwell-Resumable");
   writer.extra_headers.add("Vary", "Origin");
 }
 
@@ -113,9 +114,10 @@ void allow_cross_origin(ResponseWriter& writer, std::string_view origin) {
 net::Response preflight_response() {
   net::Response response;
   response.status = 204;
-  response.headers.set("Access-Control-Allow-Methods", "GET, POST, OPTIONS");
+  response.headers.set("Access-Control-Allow-Methods", "GET, POST, DELETE, OPTIONS");
   response.headers.set("Access-Control-Allow-Headers",
-                       "Authorization, Content-Type, X-Api-Key, X-Request-Id");
+                       "Authorization, Content-Type, X-Api-Key, X-Request-Id, Idempotency-Key, "
+                       "Last-Event-ID");
   response.headers.set("Access-Control-Max-Age", "600");
   return response;
 }
@@ -240,6 +242,29 @@ net::Middleware draining(Api& api) {
   };
 }
 
+// Who needs the model waits until there is one.
+net::Middleware loading(Api& api) {
+  return [&api](Request& request, ResponseWriter& writer, const Handler& next) -> Task<void> {
+    const auto needed = needed_scope(request);
+    const bool needs_model =
+        needed == service::Scope::kInference || needed == service::Scope::kModels;
+    if (needs_model && !api.is_ready.load()) {
+      const Readiness readiness = api.readiness();
+      Error error{.code = Code::kUnavailable,
+                  .message = concat("the model is still loading",
+                                    readiness.text.empty() ? "" : concat(" (", readiness.text, ")"),
+                                    ": try again in ", retry_after(readiness).count(), " s"),
+                  .reason = std::string(kReasonModelLoading)};
+      ErrorDetails details;
+      details.progress = readiness.progress;
+      details.retry_after = retry_after(readiness);
+      co_await send_error(request, writer, std::move(error), std::move(details));
+      co_return;
+    }
+    co_await next(request, writer);
+  };
+}
+
 // Also a defence: a page of another origin can post text/plain without asking first, but not JSON.
 net::Middleware json_content_type() {
   return [](Request& request, ResponseWriter& writer, const Handler& next) -> Task<void> {
@@ -300,6 +325,7 @@ void install_middleware(net::Router& router, Api& api) {
   router.use(authentication(api));  // says who; the rest judge that
   router.use(scope());              // needs the principal
   router.use(draining(api));        // after scope: strangers learn nothing about the server's state
+  router.use(loading(api));         // likewise; a server that leaves says so first
   router.use(json_content_type());  // cheap refusals before the clock starts
   router.use(deadline(api));        // innermost: times the work itself
 }

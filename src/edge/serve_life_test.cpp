@@ -19,7 +19,9 @@ using service::testing::SyntheticOptions;
 TEST(ServeLife, CancelsTheGenerationOfAClientThatLeaves) {
   SyntheticOptions synthetic;
   synthetic.pace = 2ms;
-  ServedSynthetic server(std::move(synthetic));
+  ServeOptions options;
+  options.reattach_grace = 0ms;
+  ServedSynthetic server(std::move(synthetic), options);
   for (const bool is_stream : {true, false}) {
     const auto n_before = server.generator().n_cancelled();
     RawClient client(server.port());
@@ -67,9 +69,12 @@ TEST(ServeLife, RefusesWithRetryAfterWhenTheQueueIsFull) {
   second.send(post_request("/v1/chat/completions", chat_body(R"(,"max_tokens":4000)")));
   ASSERT_TRUE(eventually([&] { return server.generator().status().n_waiting == 1; }));
   const Reply reply = server.chat();
-  EXPECT_EQ(reply.status, 429);
+  EXPECT_EQ(reply.status, 503);
   EXPECT_TRUE(reply.headers.contains("retry-after"));
-  EXPECT_EQ(json::parse(reply.body)["error"]["type"], "rate_limit_error");
+  const json error = json::parse(reply.body)["error"];
+  EXPECT_EQ(error["code"], "queue_full");
+  EXPECT_EQ(error["queue_position"], 2);
+  EXPECT_GE(error["retry_after_s"], 1);
 }
 
 TEST(ServeLife, EndsAnAnswerThatTakesTooLong) {
@@ -201,7 +206,9 @@ TEST(ServeLife, LetsNoSlowClientHoldUpTheOthers) {
 }
 
 TEST(ServeLife, SurvivesAThousandClientsThatConnectAndLeave) {
-  ServedSynthetic server(saying("x"));
+  ServeOptions options;
+  options.reattach_grace = 0ms;
+  ServedSynthetic server(saying("x"), options);
   for (int i = 0; i < 1000; ++i) {
     RawClient client(server.port());
     if (i % 3 == 1) client.send("POST /v1/chat/comple");

@@ -25,7 +25,8 @@ struct ServerContext {
   Router router;
   Log* log = nullptr;
 
-  std::atomic<bool> is_draining{false};  // answers carry Connection: close
+  std::atomic<bool> is_stop_announced{false};  // answers carry Connection: close
+  std::atomic<bool> is_draining{false};        // and idle connections are closed
   std::atomic<std::uint64_t> n_accepted{0};
   std::atomic<std::uint64_t> n_refused{0};
   std::atomic<std::uint64_t> n_requests{0};

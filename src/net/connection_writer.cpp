@@ -76,8 +76,9 @@ std::string ConnectionWriter::head(int status, const Headers& headers, Framing f
     out.append(concat("Content-Length: ", len_body, "\r\n"));
   }
   const RequestParser* parser = connection_.parser_.get();
-  if (framing == Framing::kUntilClose || connection_.server_.is_draining || parser == nullptr ||
-      !parser->keeps_alive() || (connection_.is_input_ended_ && connection_.input().empty())) {
+  if (framing == Framing::kUntilClose || connection_.server_.is_stop_announced ||
+      parser == nullptr || !parser->keeps_alive() ||
+      (connection_.is_input_ended_ && connection_.input().empty())) {
     connection_.must_close_ = true;
   }
   if (connection_.must_close_) {

@@ -248,11 +248,20 @@ ServerStats Server::stats() const {
 
 Executor& Server::loop(unsigned i) { return state_->loops[i % state_->loops.size()]->loop; }
 
-void Server::stop_accepting() {
-  state_->context.is_draining = true;
+void Server::announce_stop() { state_->context.is_stop_announced = true; }
+
+void Server::stop_listening() {
+  announce_stop();
   State* state = state_.get();
   state_->on_every_loop([state](LoopState& loop) {
     if (&loop == state->loops[0].get()) state->listener->close();
+  });
+}
+
+void Server::stop_accepting() {
+  stop_listening();
+  state_->context.is_draining = true;
+  state_->on_every_loop([](LoopState& loop) {
     loop.for_each([](Connection& connection) { connection.close_if_idle(); });
   });
 }
@@ -268,6 +277,7 @@ bool Server::drain(std::chrono::milliseconds limit) {
 }
 
 void Server::stop_now() {
+  announce_stop();
   state_->context.is_draining = true;
   for (const auto& loop : state_->loops) {
     LoopState* raw = loop.get();

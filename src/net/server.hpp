@@ -94,7 +94,12 @@ class Server {
 
   // Stopping, from any thread but a loop's.
 
-  /// Closes the listening socket and idle connections; running requests go on and then close their
+  /// From now on answers ask their clients to close the connection. Idle connections stay open: a
+  /// client may be sending its next request at this moment.
+  void announce_stop();
+  /// announce_stop(), and closes the listening socket: another process may accept on it.
+  void stop_listening();
+  /// stop_listening(), and closes idle connections; running requests go on and then close their
   /// connection.
   void stop_accepting();
   /// stop_accepting(), then waits until no request runs. False if some still ran after `limit`.

@@ -31,6 +31,8 @@ class KeyRing {
 
   /// True if no key is configured.
   bool is_open() const { return entries_.empty(); }
+  /// Each key is a tenant's.
+  std::size_t n_tenants() const { return entries_.size(); }
 
   /// Whose key this is. Takes the same time for every key of a length: SHA-256 hashes are compared,
   /// all of them.

@@ -2,12 +2,15 @@
 #include "service/dialogue/dialogue.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <utility>
 
+#include "base/clock.hpp"
 #include "base/concat.hpp"
 #include "base/ids.hpp"
 #include "service/chat/chat_template.hpp"
-#include "service/dialogue/running_answer.hpp"
+#include "service/dialogue/answer_book.hpp"
+#include "service/dialogue/answer_reader.hpp"
 
 namespace deepwell::service {
 
@@ -34,22 +37,109 @@ Status check_biases(const engine::SamplingParams& sampling, std::uint32_t n_voca
   return {};
 }
 
+// The generator's own queue may be shorter than the gate knows.
+Error refusal(Error error) {
+  if (error.code == Code::kResourceExhausted && error.reason.empty()) {
+    error.code = Code::kUnavailable;
+    error.reason = kReasonQueueFull;
+  }
+  return error;
+}
+
 class TemplateDialogue final : public Dialogue {
  public:
-  TemplateDialogue(engine::Generator& generator, Executor& pool, ChatTemplate chat_template)
-      : generator_(generator), pool_(pool), template_(std::move(chat_template)) {}
+  TemplateDialogue(engine::Generator& generator, Executor& pool, ChatTemplate chat_template,
+                   std::shared_ptr<QueueGate> gate, std::shared_ptr<AnswerBook> book)
+      : generator_(generator),
+        pool_(pool),
+        template_(std::move(chat_template)),
+        gate_(std::move(gate)),
+        book_(std::move(book)) {}
 
-  Task<Result<std::unique_ptr<Answer>>> start(Turn turn, Principal principal,
+  ~TemplateDialogue() override { book_->close(); }
+
+  Task<Result<std::unique_ptr<Answer>>> start(Turn turn, Ask ask, Principal principal,
                                               Executor& home) override {
-    auto work = [this, &turn, &principal] { return prepare(turn, principal); };
-    Result<AnswerPlan> plan = co_await offload(pool_, home, std::move(work));
-    if (!plan) co_return std::move(plan).error();
-    co_return RunningAnswer::submit(generator_, std::move(*plan), home);
+    const bool has_key = !ask.idempotency_key.empty();
+    if (has_key) {
+      auto found =
+          co_await book_->enter_key(principal.tenant, ask.idempotency_key, ask.request_hash, home);
+      if (!found) co_return std::move(found).error();
+      if (*found) co_return read(std::move(*found), std::nullopt, principal, home);
+    }
+    const std::string key = ask.idempotency_key;
+    auto ticket = gate_->enter(principal.tenant, turn.n_choices);
+    Result<std::shared_ptr<LiveAnswer>> begun = Error{};
+    if (ticket) {
+      auto work = [this, &turn, &ask, &principal, &ticket] {
+        return begin(turn, ask, principal, std::move(*ticket));
+      };
+      begun = co_await offload(pool_, home, std::move(work));
+    } else {
+      begun = std::move(ticket).error();
+    }
+    if (!begun) {
+      if (has_key) book_->release_key(principal.tenant, key);
+      co_return refusal(std::move(begun).error());
+    }
+    co_return read(std::move(*begun), std::nullopt, principal, home);
+  }
+
+  Task<Result<std::unique_ptr<Answer>>> attach(std::string id, CursorOf cursor_of,
+                                               Principal principal, Executor& home) override {
+    auto found = co_await book_->find(std::move(id), home);
+    if (!found) co_return std::move(found).error();
+    ++n_attached_;
+    co_return read(std::move(*found), std::move(cursor_of), principal, home);
+  }
+
+  void interrupt(const Error& error) override { book_->interrupt(error); }
+  Congestion congestion() const override { return gate_->congestion(); }
+
+  DialogueStats stats() const override {
+    const AnswerBookStats book = book_->stats();
+    return {.n_live = book.n_live,
+            .n_readers = book.n_readers,
+            .n_attached = n_attached_.load(),
+            .n_taken_over = book.n_taken_over,
+            .n_abandoned = book.n_abandoned};
   }
 
  private:
+  Result<std::unique_ptr<Answer>> read(std::shared_ptr<LiveAnswer> answer,
+                                       std::optional<CursorOf> cursor_of,
+                                       const Principal& principal, Executor& home) const {
+    const StreamRecord& record = answer->record();
+    if (record.tenant != principal.tenant || record.owner != principal.subject) {
+      // As if it did not exist: knowing an id is not permission.
+      return not_found(concat("no stream ", record.id));
+    }
+    Cursor cursor = cursor_at_start(answer->info().n_choices);
+    if (cursor_of) {
+      DW_ASSIGN(cursor, (*cursor_of)(answer->info().n_choices));
+    }
+    return std::unique_ptr<Answer>(
+        std::make_unique<AnswerReader>(std::move(answer), cursor, home, book_->reader_count()));
+  }
+
+  Result<std::shared_ptr<LiveAnswer>> begin(Turn& turn, Ask& ask, const Principal& principal,
+                                            QueueTicket ticket) const {
+    DW_ASSIGN(AnswerPlan plan, prepare(turn));
+    plan.is_streamed = ask.is_streamed;
+    plan.use_usage_chunk = ask.use_usage_chunk;
+    StreamRecord record;
+    record.id = std::move(ask.id);
+    record.tenant = principal.tenant;
+    record.owner = principal.subject;
+    record.model = std::move(ask.model);
+    record.created_unix_s = wall_clock_s();
+    record.idempotency_key = std::move(ask.idempotency_key);
+    record.request_hash = std::move(ask.request_hash);
+    return book_->begin(std::move(record), std::move(plan), std::move(ticket));
+  }
+
   // On the pool: rendering and encoding a long conversation takes milliseconds.
-  Result<AnswerPlan> prepare(Turn& turn, const Principal& principal) const {
+  Result<AnswerPlan> prepare(Turn& turn) const {
     const engine::ModelDescription& model = generator_.describe();
     DW_TRY(check_biases(turn.sampling, model.n_vocab));
     DW_ASSIGN(const RenderedPrompt prompt, render(turn));
@@ -62,12 +152,11 @@ class TemplateDialogue final : public Dialogue {
     plan.max_tokens = std::min(turn.max_tokens.value_or(n_room), n_room);
     plan.sampling = std::move(turn.sampling);
     plan.sampling.seed = turn.seed ? *turn.seed : draw_seed();
-    plan.n_choices = turn.n_choices;
+    for (std::uint32_t i = 0; i < turn.n_choices; ++i) plan.tags.push_back(draw_tag());
     plan.ignore_end = turn.ignore_end;
     plan.stop = std::move(turn.stop);
     plan.reasoning = template_.reasoning_format();
     plan.is_thought_open = prompt.is_thought_open;
-    plan.tenant = principal.tenant;
     return plan;
   }
 
@@ -88,16 +177,38 @@ class TemplateDialogue final : public Dialogue {
 
   // 53 bits, so that the seed survives a client's double.
   static std::uint64_t draw_seed() { return random_u64() >> 11; }
+  static std::uint64_t draw_tag() { return std::max<std::uint64_t>(random_u64(), 1); }
 
   engine::Generator& generator_;
   Executor& pool_;
   const ChatTemplate template_;
+  const std::shared_ptr<QueueGate> gate_;   // owners: this, the book, tickets
+  const std::shared_ptr<AnswerBook> book_;  // owners: this, live answers, calls of the store
+  std::atomic<std::uint64_t> n_attached_ = 0;
 };
+
+AnswerBookOptions book_options(DialogueOptions& options, std::shared_ptr<QueueGate> gate) {
+  AnswerBookOptions book;
+  book.front_id = options.front_id.empty() ? random_id("front-") : std::move(options.front_id);
+  book.dead_fronts = std::move(options.dead_fronts);
+  book.reattach_grace = options.reattach_grace;
+  book.survives_process = options.survives_process;
+  book.gate = std::move(gate);
+  if (options.on_end) {
+    book.on_end = [on_end = std::move(options.on_end)](const LiveAnswer& answer) {
+      on_end({.tenant = answer.record().tenant,
+              .usage = answer.usage(),
+              .is_continued = answer.is_continued()});
+    };
+  }
+  return book;
+}
 
 }  // namespace
 
 Result<std::unique_ptr<Dialogue>> Dialogue::create(engine::Generator& generator, Executor& pool,
-                                                   Log& log) {
+                                                   Store& store, Log& log,
+                                                   DialogueOptions options) {
   const engine::ModelDescription& model = generator.describe();
   const auto spelling = [&model](const std::optional<engine::TokenId>& id) {
     return id ? model.tokenizer->token_bytes(*id, true) : std::string();
@@ -109,8 +220,11 @@ Result<std::unique_ptr<Dialogue>> Dialogue::create(engine::Generator& generator,
     log.warn("model '", model.name,
              "' has no chat template: ChatML stands in, its answers may be poor");
   }
-  return std::unique_ptr<Dialogue>(
-      std::make_unique<TemplateDialogue>(generator, pool, std::move(chat_template)));
+  const auto gate = std::make_shared<QueueGate>(options.queue);
+  auto book = AnswerBook::create(generator, pool, store, log, book_options(options, gate));
+  book->take_over();
+  return std::unique_ptr<Dialogue>(std::make_unique<TemplateDialogue>(
+      generator, pool, std::move(chat_template), gate, std::move(book)));
 }
 
 }  // namespace deepwell::service

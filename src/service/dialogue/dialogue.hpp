@@ -1,7 +1,7 @@
 // Dialogue: one turn, from messages to the text of an answer: render, encode, generate, decode,
 // split, stop.
 //
-//   auto answer = co_await dialogue.start(std::move(turn), principal, home);
+//   auto answer = co_await dialogue.start(std::move(turn), std::move(ask), principal, home);
 //   while (!(*answer)->is_finished()) {
 //     auto deltas = co_await (*answer)->next(deadline, cancel);
 //     ...
@@ -9,72 +9,93 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "base/cancel.hpp"
 #include "base/executor.hpp"
 #include "base/log.hpp"
 #include "base/result.hpp"
 #include "base/task.hpp"
 #include "engine/runtime/generator.hpp"
 #include "service/auth/principal.hpp"
+#include "service/dialogue/answer.hpp"
+#include "service/dialogue/queue_gate.hpp"
 #include "service/dialogue/turn.hpp"
+#include "service/store/store.hpp"
 
 namespace deepwell::service {
 
-/// What a turn cost, over all its choices.
-struct Usage {
-  std::uint64_t n_prompt_tok = 0;
-  std::uint64_t n_cached_tok = 0;     // of the prompt: needed no computing
-  std::uint64_t n_generated_tok = 0;  // thoughts included
-  std::uint64_t n_reasoning_tok = 0;
+/// What is asked about an answer beside its turn.
+struct Ask {
+  std::string id;     // "chatcmpl-...", drawn by the caller
+  std::string model;  // the name it was asked for by
+  bool is_streamed = false;
+  bool use_usage_chunk = false;
+  std::string idempotency_key;  // empty: none
+  std::string request_hash;     // with a key: of the whole request
 };
 
-/// New text of one choice. A thought comes whole before the answer's text.
-struct AnswerDelta {
-  std::uint32_t choice = 0;
-  std::string reasoning;
-  std::string content;
-  engine::FinishReason finish = engine::FinishReason::kNone;  // set in the choice's last delta
-  std::uint32_t n_tok = 0;  // tokens behind this delta, also where they gave no text yet
-  SteadyTime at;            // when the last of them came
+/// What an answer came to, whoever read it.
+struct AnswerSummary {
+  std::string tenant;
+  Usage usage;
+  bool is_continued = false;
 };
 
-/// A turn being answered: a cursor over the token logs of its choices. Used by one coroutine at a
-/// time. Its destructor cancels what still runs, so a client that leaves stops its computation.
-class Answer {
- public:
-  virtual ~Answer() = default;
-
-  /// What is new, at most one delta per choice; waits for something. Errors: kDeadlineExceeded
-  /// (nothing until `deadline`: the moment for a heartbeat, ask again), kCancelled, and what ended
-  /// the generation.
-  virtual Task<Result<std::vector<AnswerDelta>>> next(SteadyTime deadline, CancelToken cancel) = 0;
-
-  /// Every choice has ended by itself.
-  virtual bool is_finished() const = 0;
-  virtual Usage usage() const = 0;
-  /// What the first choice was drawn with: the same request with this seed gives the same tokens.
-  virtual std::uint64_t seed() const = 0;
+struct DialogueOptions {
+  std::string front_id;  // names this server in the journal; empty: one is drawn
+  std::vector<std::string> dead_fronts;
+  std::chrono::milliseconds reattach_grace{10'000};
+  bool survives_process = false;  // what the journal holds is there after this process
+  QueueLimits queue;
+  /// Called once for each answer that ended, before any reader learns of it.
+  std::function<void(const AnswerSummary&)> on_end;
 };
 
-/// Thread-safe. The generator and the pool must outlive it.
+struct DialogueStats {
+  std::uint32_t n_live = 0;     // answers, now
+  std::uint32_t n_readers = 0;  // now
+  std::uint64_t n_attached = 0;
+  std::uint64_t n_taken_over = 0;
+  std::uint64_t n_abandoned = 0;
+};
+
+/// Thread-safe. The generator, the pool and the store must outlive it.
 class Dialogue {
  public:
+  /// Closes the book: what the journal has and cannot end here may go on elsewhere.
   virtual ~Dialogue() = default;
 
-  /// Error: the model's chat template cannot be parsed. Warns if it has none.
+  /// Takes over what dead servers left in the store. Error: the model's chat template cannot be
+  /// parsed. Warns if it has none.
   static Result<std::unique_ptr<Dialogue>> create(engine::Generator& generator, Executor& pool,
-                                                  Log& log);
+                                                  Store& store, Log& log,
+                                                  DialogueOptions options = {});
 
-  /// Renders and encodes on the pool, then queues the generation; continues on `home`. Errors:
+  /// Renders and encodes on the pool, queues the generation and journals the answer; continues on
+  /// `home`. With an idempotency key whose answer is there already, reads that one. Errors, the first
+  /// three before any work is done: kUnavailable with reason queue_full, kResourceExhausted with
+  /// reason tenant_queue_full, kInvalidArgument with reason idempotency_key_reused;
   /// kInvalidArgument (the template refuses the messages, a bias outside the vocabulary),
-  /// kOutOfRange with reason context_length_exceeded, kResourceExhausted (queue full).
-  virtual Task<Result<std::unique_ptr<Answer>>> start(Turn turn, Principal principal,
+  /// kOutOfRange with reason context_length_exceeded.
+  virtual Task<Result<std::unique_ptr<Answer>>> start(Turn turn, Ask ask, Principal principal,
                                                       Executor& home) = 0;
+
+  /// Another reader of an answer, live or ended, from a cursor on; `cursor_of` is asked for it once
+  /// the number of choices is known. Errors: kNotFound (no such answer, or not this principal's),
+  /// kUnavailable (it runs on another server), those of `cursor_of`.
+  using CursorOf = std::function<Result<Cursor>(std::uint32_t n_choices)>;
+  virtual Task<Result<std::unique_ptr<Answer>>> attach(std::string id, CursorOf cursor_of,
+                                                       Principal principal, Executor& home) = 0;
+
+  /// Tells every reader to leave with this error; answers go on.
+  virtual void interrupt(const Error& error) = 0;
+
+  virtual Congestion congestion() const = 0;
+  virtual DialogueStats stats() const = 0;
 };
 
 }  // namespace deepwell::service

@@ -7,10 +7,12 @@
 #include <optional>
 #include <thread>
 
+#include "base/ids.hpp"
 #include "base/thread_pool.hpp"
 #include "base/utf8.hpp"
 #include "service/dialogue/testing/byte_tokenizer.hpp"
 #include "service/dialogue/testing/synthetic_generator.hpp"
+#include "service/store/sqlite.hpp"
 
 namespace deepwell::service {
 namespace {
@@ -41,6 +43,15 @@ Turn turn_of(std::string text) {
   return turn;
 }
 
+template <class Condition>
+bool eventually(Condition condition) {
+  for (int i = 0; i < 1000; ++i) {
+    if (condition()) return true;
+    std::this_thread::sleep_for(5ms);
+  }
+  return false;
+}
+
 // What a turn came to.
 struct Whole {
   std::vector<std::string> reasoning;
@@ -55,7 +66,10 @@ class DialogueTest : public ::testing::Test {
  protected:
   void serve(SyntheticOptions options) {
     generator_.emplace(std::move(options));
-    auto dialogue = Dialogue::create(*generator_, pool_, null_log());
+    DialogueOptions dialogue_options;
+    dialogue_options.reattach_grace = 0ms;
+    auto dialogue =
+        Dialogue::create(*generator_, pool_, *store_, null_log(), std::move(dialogue_options));
     ASSERT_TRUE(dialogue) << dialogue.error().message;
     dialogue_ = std::move(*dialogue);
   }
@@ -75,10 +89,12 @@ class DialogueTest : public ::testing::Test {
     whole.content.resize(turn.n_choices);
     whole.finish.resize(turn.n_choices);
     Principal principal = local_principal();
-    auto started = co_await dialogue_->start(std::move(turn), std::move(principal), home_);
+    Ask asked = ask();
+    auto started =
+        co_await dialogue_->start(std::move(turn), std::move(asked), std::move(principal), home_);
     if (!started) co_return std::move(started).error();
     Answer& answer = **started;
-    whole.seed = answer.seed();
+    whole.seed = answer.info().seed;
     const CancelToken never;
     while (!answer.is_finished()) {
       const SteadyTime deadline = std::chrono::steady_clock::now() + 10s;
@@ -100,8 +116,11 @@ class DialogueTest : public ::testing::Test {
     co_return whole;
   }
 
+  static Ask ask() { return {.id = random_id("chatcmpl-"), .model = "synthetic"}; }
+
   ThreadPool pool_{2};
   ThreadPool home_{1};
+  std::unique_ptr<Store> store_ = open_sqlite_store({}, null_log());
   std::optional<SyntheticGenerator> generator_;
   std::unique_ptr<Dialogue> dialogue_;
 };
@@ -297,11 +316,11 @@ TEST_F(DialogueTest, CancelsWhatRunsWhenTheAnswerIsDropped) {
   turn.n_choices = 2;
   Principal principal = local_principal();
   {
-    auto started = sync_wait(dialogue_->start(std::move(turn), std::move(principal), home_));
+    auto started = sync_wait(dialogue_->start(std::move(turn), ask(), std::move(principal), home_));
     ASSERT_TRUE(started);
     EXPECT_EQ(generator_->status().n_running + generator_->status().n_waiting, 2U);
   }
-  EXPECT_EQ(generator_->n_cancelled(), 2U);
+  EXPECT_TRUE(eventually([this] { return generator_->n_cancelled() == 2; }));
   EXPECT_EQ(generator_->status().n_running, 0U);
 }
 
@@ -315,7 +334,8 @@ TEST_F(DialogueTest, CancelsTheChoicesBeforeOneThatTheQueueRefused) {
   turn.n_choices = 3;
   const auto refused = answer(std::move(turn));
   ASSERT_FALSE(refused);
-  EXPECT_EQ(refused.error().code, Code::kResourceExhausted);
+  EXPECT_EQ(refused.error().code, Code::kUnavailable);
+  EXPECT_EQ(refused.error().reason, kReasonQueueFull);
   EXPECT_EQ(generator_->n_cancelled(), 2U);
 }
 
@@ -323,7 +343,7 @@ TEST_F(DialogueTest, WaitsUntilTheDeadlineOrTheCancellation) {
   serve({});
   generator_->set_stalled(true);
   Principal principal = local_principal();
-  auto started = sync_wait(dialogue_->start(turn_of("x"), std::move(principal), home_));
+  auto started = sync_wait(dialogue_->start(turn_of("x"), ask(), std::move(principal), home_));
   ASSERT_TRUE(started);
   CancelSource source;
   const auto next = [&](std::chrono::milliseconds limit) -> Task<Code> {

@@ -1,4 +1,4 @@
-// Appending events, reading tails.
+// Appending events.
 #include "service/dialogue/token_log.hpp"
 
 #include <algorithm>
@@ -7,42 +7,19 @@
 
 namespace deepwell::service {
 
-void TokenLog::on_event(engine::GenerationEvent event) {
-  {
-    const std::lock_guard lock(mutex_);
-    at_ = std::chrono::steady_clock::now();
-    n_cached_tok_ = std::max(n_cached_tok_, event.n_cached_tok);
-    if (!event.ids.empty() && event.position > ids_.size()) {
-      // Text must never close up over tokens that got lost.
-      error_ =
-          data_loss(concat("token ", ids_.size(), " is missing: the next one is ", event.position));
-    } else if (!error_) {
-      append(event);
-      finish_ = event.finish;
-      if (event.error) error_ = std::move(event.error);
-    }
+Status TokenLog::append(const engine::GenerationEvent& event) {
+  at = std::chrono::steady_clock::now();
+  n_cached_tok = std::max(n_cached_tok, event.n_cached_tok);
+  if (event.ids.empty()) return {};  // such an event has no position
+  if (event.position > ids.size()) {
+    return data_loss(concat("token ", ids.size(), " is missing: the next one is ", event.position));
   }
-  news_->notify();
-}
-
-void TokenLog::append(const engine::GenerationEvent& event) {
-  // An attach may repeat tokens that are here already.
-  for (std::size_t i = 0; i < event.ids.size(); ++i) {
-    if (event.position + i >= ids_.size()) ids_.push_back(event.ids[i]);
+  const std::size_t n_known = ids.size() - event.position;
+  if (n_known < event.ids.size()) {
+    ids.insert(ids.end(), event.ids.begin() + static_cast<std::ptrdiff_t>(n_known),
+               event.ids.end());
   }
-}
-
-TokenLog::Tail TokenLog::read(std::size_t from) const {
-  const std::lock_guard lock(mutex_);
-  Tail tail;
-  if (from < ids_.size()) {
-    tail.ids.assign(ids_.begin() + static_cast<std::ptrdiff_t>(from), ids_.end());
-  }
-  tail.finish = finish_;
-  tail.error = error_;
-  tail.n_cached_tok = n_cached_tok_;
-  tail.at = at_;
-  return tail;
+  return {};
 }
 
 }  // namespace deepwell::service

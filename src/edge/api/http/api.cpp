@@ -2,6 +2,7 @@
 #include "edge/api/http/api.hpp"
 
 #include <algorithm>
+#include <cmath>
 
 #include "base/concat.hpp"
 #include "base/suggest.hpp"
@@ -19,12 +20,17 @@ extern const Endpoint kEndpoint_metrics;
 extern const Endpoint kEndpoint_v1_models;
 extern const Endpoint kEndpoint_v1_model;
 extern const Endpoint kEndpoint_v1_chat_completions;
+extern const Endpoint kEndpoint_v1_stream;
+extern const Endpoint kEndpoint_v1_stream_stop;
 
 namespace {
 
 const Endpoint* const kEndpoints[] = {
-    &kEndpoint_index,   &kEndpoint_healthz,   &kEndpoint_livez,    &kEndpoint_readyz,
-    &kEndpoint_metrics, &kEndpoint_v1_models, &kEndpoint_v1_model, &kEndpoint_v1_chat_completions,
+    &kEndpoint_index,     &kEndpoint_healthz,
+    &kEndpoint_livez,     &kEndpoint_readyz,
+    &kEndpoint_metrics,   &kEndpoint_v1_models,
+    &kEndpoint_v1_model,  &kEndpoint_v1_chat_completions,
+    &kEndpoint_v1_stream, &kEndpoint_v1_stream_stop,
 };
 
 constexpr std::string_view kRetryAfterSeconds = "5";
@@ -68,8 +74,32 @@ bool Api::serves_model(std::string_view name) const {
 }
 
 Health Api::health_now() {
-  if (is_draining.load()) return Health::kDraining;
-  return health.is_stalled() ? Health::kStalled : Health::kReady;
+  if (!is_ready.load()) return Health::kLoading;
+  if (is_draining.load() || is_handing_over.load()) return Health::kDraining;
+  if (health->is_stalled()) return Health::kStalled;
+  if (options.workers) {
+    const std::vector<WorkerReport> workers = options.workers();
+    const auto gives_tokens = [](const WorkerReport& worker) {
+      return worker.state == "ready" || worker.state == "busy";
+    };
+    if (!workers.empty() && std::none_of(workers.begin(), workers.end(), gives_tokens)) {
+      return Health::kNoWorker;
+    }
+  }
+  return store.health().is_degraded ? Health::kDegraded : Health::kReady;
+}
+
+Readiness Api::readiness() const {
+  if (is_ready.load() || !options.readiness) return {};
+  Readiness now = options.readiness();
+  now.is_ready = false;  // the dialogue is still to be made
+  return now;
+}
+
+std::chrono::seconds retry_after(const Readiness& readiness) {
+  constexpr double kUnknownS = 5.0;
+  const double eta_s = std::clamp(readiness.eta.value_or(kUnknownS), 1.0, 600.0);
+  return std::chrono::seconds(static_cast<int>(std::ceil(eta_s)));
 }
 
 std::span<const Endpoint* const> endpoints() { return kEndpoints; }
@@ -92,21 +122,38 @@ net::Router make_router(Api& api) {
   return router;
 }
 
-net::Response error_response(const Error& error, Language language) {
+net::Response error_response(const Error& error, Language language, const ErrorDetails& details) {
   const int status = http_error_row(error).status;
-  net::Response response = net::make_response(status, net::kJson, error_body(error, language));
+  net::Response response =
+      net::make_response(status, net::kJson, error_body(error, language, details));
   if (status == 429 || status == 503) {
-    response.headers.set("Retry-After", std::string(kRetryAfterSeconds));
+    response.headers.set("Retry-After", details.retry_after
+                                            ? std::to_string(details.retry_after->count())
+                                            : std::string(kRetryAfterSeconds));
   }
   if (status == 401) response.headers.set("WWW-Authenticate", "Bearer");
   return response;
 }
 
-Task<void> send_error(net::Request& request, net::ResponseWriter& writer, Error error) {
+Task<void> send_error(net::Request& request, net::ResponseWriter& writer, Error error,
+                      ErrorDetails details) {
   const RequestInfo* info = request.find<RequestInfo>();
   net::Response response =
-      error_response(error, info == nullptr ? Language::kEnglish : info->language);
+      error_response(error, info == nullptr ? Language::kEnglish : info->language, details);
   co_await send(writer, std::move(response));
+}
+
+Task<void> send_error(const Api& api, net::Request& request, net::ResponseWriter& writer,
+                      Error error) {
+  ErrorDetails details;
+  const bool is_overload =
+      error.code == Code::kResourceExhausted || error.reason == service::kReasonQueueFull;
+  if (is_overload) {
+    const service::Congestion congestion = api.dialogue->congestion();
+    details.queue_position = congestion.position;
+    details.retry_after = congestion.wait;
+  }
+  co_await send_error(request, writer, std::move(error), std::move(details));
 }
 
 Task<void> send(net::ResponseWriter& writer, net::Response response) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -13,6 +14,7 @@
 #include "base/text.hpp"
 #include "base/thread_pool.hpp"
 #include "edge/access.hpp"
+#include "edge/api/http/errors.hpp"
 #include "edge/health.hpp"
 #include "edge/metrics.hpp"
 #include "edge/serve.hpp"
@@ -22,27 +24,36 @@
 #include "net/router.hpp"
 #include "service/auth/key_ring.hpp"
 #include "service/dialogue/dialogue.hpp"
+#include "service/store/store.hpp"
 
 namespace deepwell::edge {
 
 /// Owned by serve(); outlives the server and every request.
 struct Api {
   const ServeOptions& options;
-  engine::Generator& generator;
-  service::Dialogue& dialogue;
+  engine::Generator& generator;  // not touched before is_ready
   const service::KeyRing& keys;
   const AccessRules& access;
   Metrics& metrics;
-  HealthWatch& health;
+  service::Store& store;
   ThreadPool& pool;
   Log& log;
-  std::vector<std::string> model_names;  // accepted in requests; the first is shown
-  std::int64_t created_unix_s = 0;       // when the model was loaded, for /v1/models
-  std::atomic<bool> is_draining = false;
-  std::atomic<int> n_inference = 0;  // requests inside, of endpoints that generate
+
+  // There when is_ready; until then the middleware lets nobody in who needs them.
+  std::unique_ptr<service::Dialogue> dialogue = nullptr;
+  std::unique_ptr<HealthWatch> health = nullptr;
+  std::vector<std::string> model_names = {};  // accepted in requests; the first is shown
+  std::int64_t created_unix_s = 0;            // when the model was loaded, for /v1/models
+  std::atomic<bool> is_ready = false;
+
+  std::atomic<bool> is_draining = false;      // new work is refused
+  std::atomic<bool> is_handing_over = false;  // what still comes is served, another server is new
+  std::atomic<int> n_inference = 0;           // requests inside, of endpoints that generate
 
   bool serves_model(std::string_view name) const;
   Health health_now();
+  /// How far loading is; ready when there is nothing to ask.
+  Readiness readiness() const;
 };
 
 /// Given to each request by the first middleware.
@@ -73,9 +84,17 @@ std::span<const Endpoint* const> endpoints();
 net::Router make_router(Api& api);
 
 /// Answers with the error's status and envelope. Name `error`, then move it (see base/task.hpp).
-Task<void> send_error(net::Request& request, net::ResponseWriter& writer, Error error);
+Task<void> send_error(net::Request& request, net::ResponseWriter& writer, Error error,
+                      ErrorDetails details = {});
+/// As above; an overload is told with the place in the queue and when to come back.
+Task<void> send_error(const Api& api, net::Request& request, net::ResponseWriter& writer,
+                      Error error);
 
 /// Headers that some statuses must carry: Retry-After with 429 and 503, WWW-Authenticate with 401.
-net::Response error_response(const Error& error, Language language);
+net::Response error_response(const Error& error, Language language,
+                             const ErrorDetails& details = {});
+
+/// How much longer loading takes, for Retry-After.
+std::chrono::seconds retry_after(const Readiness& readiness);
 
 }  // namespace deepwell::edge

@@ -4,7 +4,9 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/concat.hpp"
 #include "edge/api/http/errors.hpp"
+#include "edge/api/http/stream_cursor.hpp"
 
 namespace deepwell::edge {
 
@@ -12,7 +14,9 @@ namespace {
 
 using engine::FinishReason;
 using json = nlohmann::ordered_json;
+using service::Answer;
 using service::AnswerDelta;
+using service::AnswerInfo;
 using service::Usage;
 
 // JSON larger than this is written on the pool: it takes about a millisecond.
@@ -38,13 +42,13 @@ json usage_json(const Usage& usage) {
           {"completion_tokens_details", {{"reasoning_tokens", usage.n_reasoning_tok}}}};
 }
 
-json head_json(const ChatHead& head, const char* object) {
+json head_json(const AnswerInfo& info, const char* object) {
   json body;
-  body["id"] = head.id;
+  body["id"] = info.id;
   body["object"] = object;
-  body["created"] = head.created_unix_s;
-  body["model"] = head.model;
-  body["system_fingerprint"] = head.fingerprint;
+  body["created"] = info.created_unix_s;
+  body["model"] = info.model;
+  body["system_fingerprint"] = info.fingerprint;
   return body;
 }
 
@@ -52,14 +56,22 @@ std::string dump(const json& body) {
   return body.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
+// A JSON string, quotes included.
+std::string quoted(const std::string& text) { return dump(json(text)); }
+
+void set_resumable(net::Headers& headers, const Answer& answer) {
+  headers.set("Deepwell-Stream-Id", answer.info().id);
+  headers.set("Deepwell-Resumable", answer.is_resumable() ? "true" : "false");
+}
+
 class JsonSink final : public ChatSink {
  public:
-  JsonSink(ChatHead head, Api& api, net::Request& request, net::ResponseWriter& writer)
-      : head_(std::move(head)),
+  JsonSink(const Answer& answer, Api& api, net::Request& request, net::ResponseWriter& writer)
+      : answer_(answer),
         api_(api),
         request_(request),
         writer_(writer),
-        choices_(head_.n_choices) {}
+        choices_(answer.info().n_choices) {}
 
   Task<Status> write(const AnswerDelta& delta) override {
     Choice& choice = choices_[delta.choice];
@@ -83,10 +95,13 @@ class JsonSink final : public ChatSink {
       body = render();
     }
     net::Response response = net::make_response(200, net::kJson, std::move(body));
+    set_resumable(response.headers, answer_);
     co_return co_await writer_.send(std::move(response));
   }
 
-  Task<void> fail(Error error) override { return send_error(request_, writer_, std::move(error)); }
+  Task<void> fail(Error error) override {
+    return send_error(api_, request_, writer_, std::move(error));
+  }
 
  private:
   struct Choice {
@@ -96,8 +111,10 @@ class JsonSink final : public ChatSink {
   };
 
   std::string render_body(const Usage& usage) const {
-    json body = head_json(head_, "chat.completion");
-    body["seed"] = head_.seed;
+    json body = head_json(answer_.info(), "chat.completion");
+    body["seed"] = answer_.info().seed;
+    if (!answer_.is_resumable()) body["resumable"] = false;
+    if (answer_.is_continued()) body["continued"] = true;
     body["choices"] = json::array();
     for (std::size_t i = 0; i < choices_.size(); ++i) {
       json message;
@@ -116,34 +133,47 @@ class JsonSink final : public ChatSink {
     return dump(body);
   }
 
-  const ChatHead head_;
+  const Answer& answer_;
   Api& api_;
   net::Request& request_;
   net::ResponseWriter& writer_;
   std::vector<Choice> choices_;
 };
 
+// Every chunk of a stream begins with the same bytes: they are rendered once.
 class SseSink final : public ChatSink {
  public:
-  SseSink(ChatHead head, net::Request& request, net::ResponseWriter& writer)
-      : head_(std::move(head)), request_(request), writer_(writer) {}
+  SseSink(const Answer& answer, service::Cursor from, Api& api, net::Request& request,
+          net::ResponseWriter& writer)
+      : answer_(answer),
+        cursor_(std::move(from)),
+        api_(api),
+        request_(request),
+        writer_(writer),
+        head_(head_of(answer.info())) {}
 
   Task<Status> write(const AnswerDelta& delta) override {
     Status started = co_await start();
     if (!started) co_return started;
-    std::string events;
-    if (!delta.reasoning.empty()) {
-      events += chunk(delta.choice, {{"reasoning_content", delta.reasoning}}, FinishReason::kNone);
-    }
+    service::ChoiceCursor& at = cursor_.choices[delta.choice];
+    at.n_tok = delta.position;
+    const bool is_last = delta.finish != FinishReason::kNone;
+    at.has_finished = is_last;
+    if (!is_last && delta.reasoning.empty() && delta.content.empty()) co_return Status();
+    std::string fields;
+    if (!delta.reasoning.empty())
+      fields = concat("\"reasoning_content\":", quoted(delta.reasoning));
     if (!delta.content.empty()) {
-      events += chunk(delta.choice, {{"content", delta.content}}, FinishReason::kNone);
+      fields += concat(fields.empty() ? "" : ",", "\"content\":", quoted(delta.content));
     }
-    if (delta.finish != FinishReason::kNone)
-      events += chunk(delta.choice, json::object(), delta.finish);
-    co_return co_await writer_.write(events);
+    const bool is_continued = is_last && answer_.is_continued();
+    const std::string event =
+        chunk(delta.choice, fields, delta.finish, is_continued ? ",\"continued\":true" : "");
+    co_return co_await writer_.write(event);
   }
 
   Task<Status> ping() override {
+    if (!answer_.is_decided()) co_return Status();  // the first byte waits for the journal
     Status started = co_await start();
     if (!started) co_return started;
     const std::string comment = net::sse_comment("ping");
@@ -151,14 +181,18 @@ class SseSink final : public ChatSink {
   }
 
   Task<Status> finish(const Usage& usage) override {
+    Status started = co_await start();  // a reader may come when all has been sent
+    if (!started) co_return started;
     std::string events;
-    if (head_.use_usage_chunk) {
-      json body = head_json(head_, "chat.completion.chunk");
+    if (answer_.info().use_usage_chunk && !cursor_.has_usage) {
+      cursor_.has_usage = true;
+      json body = head_json(answer_.info(), "chat.completion.chunk");
+      if (answer_.is_continued()) body["continued"] = true;
       body["choices"] = json::array();
       body["usage"] = usage_json(usage);
-      events += net::sse_event(dump(body));
+      events += net::sse_event(dump(body), {}, format_cursor(cursor_));
     }
-    events += net::sse_event("[DONE]");
+    events += net::sse_event("[DONE]", {}, format_cursor(cursor_));
     Status written = co_await writer_.write(events);
     if (!written) co_return written;
     co_return co_await writer_.finish();
@@ -166,12 +200,14 @@ class SseSink final : public ChatSink {
 
   Task<void> fail(Error error) override {
     if (!writer_.is_started()) {
-      co_await send_error(request_, writer_, std::move(error));
+      co_await send_error(api_, request_, writer_, std::move(error));
       co_return;
     }
     const RequestInfo* info = request_.find<RequestInfo>();
+    ErrorDetails details;
+    if (error.reason == kReasonShuttingDown) details.is_resumable = answer_.is_resumable();
     const std::string body =
-        error_body(error, info == nullptr ? Language::kEnglish : info->language);
+        error_body(error, info == nullptr ? Language::kEnglish : info->language, details);
     const std::string event = net::sse_event(body, "error");
     const Status written = co_await writer_.write(event);
     static_cast<void>(written);
@@ -179,49 +215,60 @@ class SseSink final : public ChatSink {
   }
 
  private:
+  static std::string head_of(const AnswerInfo& info) {
+    json head = head_json(info, "chat.completion.chunk");
+    head["seed"] = info.seed;
+    std::string text = dump(head);
+    text.pop_back();  // the closing brace: the rest of each chunk follows
+    return text;
+  }
+
   // Sent with the first news of the answer, so that an error before it still gets its own status.
   Task<Status> start() {
     if (writer_.is_started()) co_return Status();
     net::Headers headers = net::sse_headers();
+    set_resumable(headers, answer_);
     Status started = co_await writer_.start(200, std::move(headers));
     if (!started) co_return started;
     std::string events;
-    for (std::uint32_t i = 0; i < head_.n_choices; ++i) {
-      events += chunk(i, {{"role", "assistant"}, {"content", ""}}, FinishReason::kNone);
+    for (std::uint32_t i = 0; i < answer_.info().n_choices; ++i) {
+      if (cursor_.choices[i].has_begun) continue;
+      cursor_.choices[i].has_begun = true;
+      events += chunk(i, R"("role":"assistant","content":"")", FinishReason::kNone,
+                      answer_.is_resumable() ? "" : ",\"resumable\":false");
     }
     co_return co_await writer_.write(events);
   }
 
-  std::string chunk(std::uint32_t index, json delta, FinishReason finish) const {
-    json choice;
-    choice["index"] = index;
-    choice["delta"] = std::move(delta);
-    choice["logprobs"] = nullptr;
-    choice["finish_reason"] = finish_name(finish);
-    json body = head_json(head_, "chat.completion.chunk");
-    body["seed"] = head_.seed;
-    body["choices"] = json::array();
-    body["choices"].push_back(std::move(choice));
-    if (head_.use_usage_chunk)
-      body["usage"] = nullptr;  // present in every chunk, as the reference has it
-    return net::sse_event(dump(body));
+  // `delta` and `extra` are JSON fields.
+  std::string chunk(std::uint32_t index, std::string_view delta, FinishReason finish,
+                    std::string_view extra) const {
+    const std::string body =
+        concat(head_, extra, ",\"choices\":[{\"index\":", index, ",\"delta\":{", delta,
+               "},\"logprobs\":null,\"finish_reason\":", dump(finish_name(finish)), "}]",
+               // present in every chunk, as the reference has it
+               answer_.info().use_usage_chunk ? ",\"usage\":null}" : "}");
+    return net::sse_event(body, {}, format_cursor(cursor_));
   }
 
-  const ChatHead head_;
+  const Answer& answer_;
+  service::Cursor cursor_;
+  Api& api_;
   net::Request& request_;
   net::ResponseWriter& writer_;
+  const std::string head_;
 };
 
 }  // namespace
 
-std::unique_ptr<ChatSink> make_json_sink(ChatHead head, Api& api, net::Request& request,
+std::unique_ptr<ChatSink> make_json_sink(const Answer& answer, Api& api, net::Request& request,
                                          net::ResponseWriter& writer) {
-  return std::make_unique<JsonSink>(std::move(head), api, request, writer);
+  return std::make_unique<JsonSink>(answer, api, request, writer);
 }
 
-std::unique_ptr<ChatSink> make_sse_sink(ChatHead head, net::Request& request,
-                                        net::ResponseWriter& writer) {
-  return std::make_unique<SseSink>(std::move(head), request, writer);
+std::unique_ptr<ChatSink> make_sse_sink(const Answer& answer, service::Cursor from, Api& api,
+                                        net::Request& request, net::ResponseWriter& writer) {
+  return std::make_unique<SseSink>(answer, std::move(from), api, request, writer);
 }
 
 }  // namespace deepwell::edge

@@ -3,23 +3,11 @@
 #pragma once
 
 #include <memory>
-#include <string>
 
 #include "edge/api/http/api.hpp"
-#include "service/dialogue/dialogue.hpp"
+#include "service/dialogue/answer.hpp"
 
 namespace deepwell::edge {
-
-/// What every chunk and document of one answer repeats.
-struct ChatHead {
-  std::string id;  // "chatcmpl-..."
-  std::string model;
-  std::string fingerprint;
-  std::int64_t created_unix_s = 0;
-  std::uint64_t seed = 0;
-  std::uint32_t n_choices = 1;
-  bool use_usage_chunk = false;
-};
 
 /// Receives an answer in order. A failed Status means that the client is gone or does not read.
 class ChatSink {
@@ -33,9 +21,12 @@ class ChatSink {
   virtual Task<void> fail(Error error) = 0;
 };
 
-std::unique_ptr<ChatSink> make_json_sink(ChatHead head, Api& api, net::Request& request,
-                                         net::ResponseWriter& writer);
-std::unique_ptr<ChatSink> make_sse_sink(ChatHead head, net::Request& request,
+/// `answer` must outlive the sink.
+std::unique_ptr<ChatSink> make_json_sink(const service::Answer& answer, Api& api,
+                                         net::Request& request, net::ResponseWriter& writer);
+/// Sends what lies behind the cursor.
+std::unique_ptr<ChatSink> make_sse_sink(const service::Answer& answer, service::Cursor from,
+                                        Api& api, net::Request& request,
                                         net::ResponseWriter& writer);
 
 }  // namespace deepwell::edge

@@ -8,6 +8,9 @@
 #include <nlohmann/json.hpp>
 
 #include "base/concat.hpp"
+#include "service/dialogue/answer_book.hpp"
+#include "service/dialogue/answer_reader.hpp"
+#include "service/dialogue/queue_gate.hpp"
 #include "service/dialogue/turn.hpp"
 
 namespace deepwell::edge {
@@ -25,6 +28,8 @@ constexpr HttpErrorRow kRows[] = {
     {Code::kInvalidArgument, kReasonUnsupportedMediaType, 415, kInvalidRequest},
     {Code::kInvalidArgument, kReasonMethodNotAllowed, 405, kInvalidRequest},
     {Code::kOutOfRange, kReasonBodyTooLarge, 413, kInvalidRequest},
+    {Code::kInvalidArgument, service::kReasonKeyReused, 422, kInvalidRequest},
+    {Code::kFailedPrecondition, service::kReasonModelChanged, 410, kInvalidRequest},
     {Code::kInvalidArgument, "", 400, kInvalidRequest},
     {Code::kOutOfRange, "", 400, kInvalidRequest},
     {Code::kFailedPrecondition, "", 400, kInvalidRequest},
@@ -62,6 +67,14 @@ constexpr Translation kTranslations[] = {
     {kReasonNoSuchPath, "没有这个地址"},
     {kReasonUnsupportedParameter, "暂不支持该参数"},
     {kReasonInvalidJson, "请求体不是有效的 JSON"},
+    {kReasonModelLoading, "模型正在加载，请稍后重试"},
+    {service::kReasonQueueFull, "排队已满，请稍后重试"},
+    {service::kReasonTenantQueueFull, "您的排队名额已用完，请稍后重试"},
+    {service::kReasonKeyReused, "该 Idempotency-Key 已用于另一个请求"},
+    {service::kReasonElsewhere, "该回答正由另一台服务器处理，请稍后重试"},
+    {service::kReasonModelChanged, "模型已更换，该回答无法继续"},
+    {service::kReasonAbandoned, "回答因长时间无人读取而停止"},
+    {service::kReasonStopped, "回答已按要求停止"},
     {kReasonShuttingDown, "服务正在停止，请稍后重试"},
     {"invalid_argument", "请求参数有误"},
     {"out_of_range", "请求参数超出范围"},
@@ -121,7 +134,7 @@ const HttpErrorRow& http_error_row(const Error& error) {
   return kRows[std::size(kRows) - 1];
 }
 
-std::string error_body(const Error& error, Language language) {
+std::string error_body(const Error& error, Language language, const ErrorDetails& details) {
   std::string message = error.message;
   if (language == Language::kChinese) {
     if (const std::string_view chinese = chinese_of(error); !chinese.empty()) {
@@ -134,6 +147,10 @@ std::string error_body(const Error& error, Language language) {
   fields["param"] = nullptr;
   if (!error.field.empty()) fields["param"] = error.field;
   fields["code"] = word_of(error);
+  if (details.queue_position) fields["queue_position"] = *details.queue_position;
+  if (details.retry_after) fields["retry_after_s"] = details.retry_after->count();
+  if (details.progress) fields["progress"] = *details.progress;
+  if (details.is_resumable) fields["resumable"] = *details.is_resumable;
   nlohmann::ordered_json body;
   body["error"] = std::move(fields);
   // Messages quote what clients sent: bytes that are not UTF-8 are replaced instead of throwing.

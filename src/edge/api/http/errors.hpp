@@ -2,6 +2,9 @@
 // Chinese.
 #pragma once
 
+#include <chrono>
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -25,10 +28,18 @@ struct HttpErrorRow {
 
 const HttpErrorRow& http_error_row(const Error& error);
 
+/// What some errors tell beyond OpenAI's fields; each is left out unless set.
+struct ErrorDetails {
+  std::optional<std::uint32_t> queue_position;
+  std::optional<std::chrono::seconds> retry_after;  // also the header Retry-After
+  std::optional<double> progress;                   // of loading, 0 to 1
+  std::optional<bool> is_resumable;                 // the rest of the stream can be had elsewhere
+};
+
 /// The JSON envelope of OpenAI's API: {"error":{"message","type","param","code"}}. `code` is the
 /// error's reason, or its code's name. In Chinese the message starts with a sentence in Chinese and
 /// keeps the English detail in brackets.
-std::string error_body(const Error& error, Language language);
+std::string error_body(const Error& error, Language language, const ErrorDetails& details = {});
 
 /// Reasons that the edge itself gives.
 inline constexpr std::string_view kReasonBodyTooLarge = "request_too_large";
@@ -44,5 +55,6 @@ inline constexpr std::string_view kReasonNoSuchPath = "unknown_url";
 inline constexpr std::string_view kReasonUnsupportedParameter = "unsupported_parameter";
 inline constexpr std::string_view kReasonInvalidJson = "invalid_json";
 inline constexpr std::string_view kReasonShuttingDown = "shutting_down";
+inline constexpr std::string_view kReasonModelLoading = "model_loading";
 
 }  // namespace deepwell::edge

@@ -7,7 +7,13 @@ namespace deepwell::edge {
 namespace {
 
 Task<void> handle(Api& api, net::Request&, net::ResponseWriter& writer) {
-  std::string text = api.metrics.render(api.generator.status());
+  ServiceGauges gauges;
+  if (api.is_ready.load()) {
+    gauges.generator = api.generator.status();
+    gauges.dialogue = api.dialogue->stats();
+  }
+  gauges.is_journal_degraded = api.store.health().is_degraded;
+  std::string text = api.metrics.render(gauges);
   net::Response response =
       net::make_response(200, "text/plain; version=0.0.4; charset=utf-8", std::move(text));
   co_await send(writer, std::move(response));

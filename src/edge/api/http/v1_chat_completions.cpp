@@ -1,11 +1,13 @@
 // POST /v1/chat/completions: one turn of a conversation, whole or as a stream.
-#include <optional>
+#include <algorithm>
 
-#include "base/clock.hpp"
+#include "base/concat.hpp"
 #include "base/ids.hpp"
+#include "base/sha256.hpp"
 #include "edge/api/http/api.hpp"
 #include "edge/api/http/chat_request.hpp"
 #include "edge/api/http/chat_sink.hpp"
+#include "edge/api/http/deliver.hpp"
 #include "edge/api/http/errors.hpp"
 #include "net/server.hpp"
 
@@ -30,112 +32,80 @@ Error body_error(Error error) {
   return error;
 }
 
-Task<Result<ChatRequest>> read_request(Api& api, net::Request& request) {
+// What makes a repeated request the same one.
+constexpr std::size_t kMaxKeyBytes = 255;
+
+Result<std::string> idempotency_key(const net::Request& request) {
+  const auto given = request.headers.get("Idempotency-Key");
+  if (!given) return std::string();
+  const bool is_visible =
+      std::all_of(given->begin(), given->end(), [](char c) { return c >= 0x20 && c < 0x7F; });
+  if (given->empty() || given->size() > kMaxKeyBytes || !is_visible) {
+    return Error{.code = Code::kInvalidArgument,
+                 .message = concat("Idempotency-Key: expected 1 to ", kMaxKeyBytes,
+                                   " visible ASCII characters, got ", given->size(), " bytes"),
+                 .field = "Idempotency-Key"};
+  }
+  return std::string(*given);
+}
+
+// A request that was read and understood.
+struct Received {
+  ChatRequest chat;
+  service::Ask ask;
+};
+
+Task<Result<Received>> receive(Api& api, net::Request& request) {
+  auto key = idempotency_key(request);
+  if (!key) co_return std::move(key).error();
   Result<std::string> body = co_await request.read_body();
   if (!body) co_return body_error(std::move(body).error());
-  if (body->size() <= kLargeBodyBytes) co_return decode_chat_request(*body);
-  auto decode = [&body] { return decode_chat_request(*body); };
+  auto decode = [&]() -> Result<Received> {
+    Received received;
+    DW_ASSIGN(received.chat, decode_chat_request(*body));
+    if (!key->empty()) received.ask.request_hash = sha256_hex(*body);
+    received.ask.idempotency_key = std::move(*key);
+    return received;
+  };
+  if (body->size() <= kLargeBodyBytes) co_return decode();
   co_return co_await offload(api.pool, request.executor(), std::move(decode));
 }
 
-// Times between tokens, as the engine gave them: a slow client does not change them.
-class Pace {
- public:
-  Pace(Metrics& metrics, std::uint32_t n_choices)
-      : metrics_(metrics), start_(std::chrono::steady_clock::now()), last_(n_choices) {}
-
-  void note(const service::AnswerDelta& delta) {
-    if (delta.n_tok == 0) return;
-    std::optional<SteadyTime>& last = last_[delta.choice];
-    std::uint32_t n_gaps = delta.n_tok;
-    if (!last) {
-      metrics_.observe_time_to_first_token(seconds(delta.at - start_));
-      last = delta.at;
-      return;
-    }
-    const double gap = seconds(delta.at - *last) / n_gaps;
-    for (; n_gaps > 0; --n_gaps) metrics_.observe_inter_token(gap);
-    last = delta.at;
-  }
-
- private:
-  static double seconds(std::chrono::steady_clock::duration duration) {
-    return std::chrono::duration<double>(duration).count();
-  }
-
-  Metrics& metrics_;
-  const SteadyTime start_;
-  std::vector<std::optional<SteadyTime>> last_;
-};
-
-// Brings the answer to the sink until it ends, fails, or nobody listens.
-Task<void> deliver(Api& api, net::Request& request, service::Answer& answer, ChatSink& sink,
-                   Pace& pace) {
-  const CancelToken cancel = request.cancel_token();
-  while (!answer.is_finished()) {
-    const SteadyTime deadline = std::chrono::steady_clock::now() + api.options.ping_interval;
-    auto deltas = co_await answer.next(deadline, cancel);
-    Status written;
-    if (deltas) {
-      for (const service::AnswerDelta& delta : *deltas) {
-        pace.note(delta);
-        written = co_await sink.write(delta);
-        if (!written) break;
-      }
-    } else if (deltas.error().code == Code::kDeadlineExceeded) {
-      written = co_await sink.ping();
-    } else {
-      const bool is_cancelled = deltas.error().code == Code::kCancelled;
-      Error error = is_cancelled ? request.cancel_reason() : std::move(deltas).error();
-      if (error.code == Code::kCancelled) api.metrics.count_client_left();
-      co_await sink.fail(std::move(error));
-      co_return;
-    }
-    if (!written) {
-      api.metrics.count_client_left();
-      co_return;
-    }
-  }
-  const service::Usage usage = answer.usage();
-  const Status finished = co_await sink.finish(usage);
-  if (!finished) api.metrics.count_client_left();
-}
-
 Task<void> handle(Api& api, net::Request& request, net::ResponseWriter& writer) {
-  auto decoded = co_await read_request(api, request);
-  if (decoded && !decoded->model.empty() && !api.serves_model(decoded->model)) {
-    decoded = unknown_model(api, decoded->model);
+  auto received = co_await receive(api, request);
+  if (received && !received->chat.model.empty() && !api.serves_model(received->chat.model)) {
+    received = unknown_model(api, received->chat.model);
   }
-  if (!decoded) {
-    co_await send_error(request, writer, std::move(decoded).error());
+  if (!received) {
+    co_await send_error(request, writer, std::move(received).error());
     co_return;
   }
-  Pace pace(api.metrics, decoded->turn.n_choices);
-  ChatHead head;
-  head.id = random_id("chatcmpl-");
-  head.model = decoded->model.empty() ? api.model_names.front() : decoded->model;
-  head.fingerprint = api.generator.describe().fingerprint;
-  head.created_unix_s = wall_clock_s();
-  head.n_choices = decoded->turn.n_choices;
-  head.use_usage_chunk = decoded->use_usage_chunk;
+  const ChatRequest& chat = received->chat;
+  const bool is_stream = chat.is_stream;
+  Pace pace(api.metrics, chat.turn.n_choices);
+  service::Ask ask = std::move(received->ask);
+  ask.id = random_id("chatcmpl-");
+  ask.model = chat.model.empty() ? api.model_names.front() : chat.model;
+  ask.is_streamed = is_stream;
+  ask.use_usage_chunk = chat.use_usage_chunk;
 
   const service::Principal principal = *request.find<service::Principal>();
-  service::Turn turn = std::move(decoded->turn);
-  auto started = co_await api.dialogue.start(std::move(turn), principal, request.executor());
+  service::Turn turn = std::move(received->chat.turn);
+  auto started =
+      co_await api.dialogue->start(std::move(turn), std::move(ask), principal, request.executor());
   if (!started) {
-    co_await send_error(request, writer, std::move(started).error());
+    co_await send_error(api, request, writer, std::move(started).error());
     co_return;
   }
   service::Answer& answer = **started;
-  head.seed = answer.seed();
-  api.log.info(request.find<RequestInfo>()->id, " is ", head.id, ", seed ", head.seed);
+  const service::AnswerInfo& info = answer.info();
+  api.log.info(request.find<RequestInfo>()->id, " is ", info.id, ", seed ", info.seed);
 
-  const auto sink = decoded->is_stream ? make_sse_sink(std::move(head), request, writer)
-                                       : make_json_sink(std::move(head), api, request, writer);
-  co_await deliver(api, request, answer, *sink, pace);
-  const service::Usage usage = answer.usage();  // what was computed counts, delivered or not
-  api.metrics.count_tokens(principal.tenant, usage.n_prompt_tok, usage.n_cached_tok,
-                           usage.n_generated_tok, usage.n_reasoning_tok);
+  service::Cursor from;
+  from.choices.resize(info.n_choices);
+  const auto sink = is_stream ? make_sse_sink(answer, std::move(from), api, request, writer)
+                              : make_json_sink(answer, api, request, writer);
+  co_await deliver(api, request, answer, *sink, &pace);
 }
 
 }  // namespace

@@ -1,0 +1,62 @@
+// From an answer to its sink.
+#include "edge/api/http/deliver.hpp"
+
+namespace deepwell::edge {
+
+namespace {
+
+double seconds(std::chrono::steady_clock::duration duration) {
+  return std::chrono::duration<double>(duration).count();
+}
+
+}  // namespace
+
+void Pace::note(const service::AnswerDelta& delta) {
+  if (delta.n_tok == 0) return;
+  std::optional<SteadyTime>& last = last_[delta.choice];
+  std::uint32_t n_gaps = delta.n_tok;
+  if (!last) {
+    metrics_.observe_time_to_first_token(seconds(delta.at - start_));
+    last = delta.at;
+    return;
+  }
+  const double gap = seconds(delta.at - *last) / n_gaps;
+  for (; n_gaps > 0; --n_gaps) metrics_.observe_inter_token(gap);
+  last = delta.at;
+}
+
+Task<void> deliver(Api& api, net::Request& request, service::Answer& answer, ChatSink& sink,
+                   Pace* pace) {
+  const CancelToken cancel = request.cancel_token();
+  while (!answer.is_finished()) {
+    const SteadyTime deadline = std::chrono::steady_clock::now() + api.options.ping_interval;
+    auto deltas = co_await answer.next(deadline, cancel);
+    Status written;
+    if (deltas) {
+      for (const service::AnswerDelta& delta : *deltas) {
+        if (pace != nullptr) pace->note(delta);
+        written = co_await sink.write(delta);
+        if (!written) break;
+      }
+    } else if (deltas.error().code == Code::kDeadlineExceeded) {
+      written = co_await sink.ping();
+    } else {
+      const bool is_cancelled = cancel.stop_requested() && deltas.error().reason.empty();
+      Error error = is_cancelled ? request.cancel_reason() : std::move(deltas).error();
+      if (is_cancelled && error.code == Code::kCancelled) api.metrics.count_client_left();
+      // Out of time for everybody: nobody shall wait for it.
+      if (is_cancelled && error.code == Code::kDeadlineExceeded) answer.stop();
+      co_await sink.fail(std::move(error));
+      co_return;
+    }
+    if (!written) {
+      api.metrics.count_client_left();
+      co_return;
+    }
+  }
+  const service::Usage usage = answer.usage();
+  const Status finished = co_await sink.finish(usage);
+  if (!finished) api.metrics.count_client_left();
+}
+
+}  // namespace deepwell::edge
