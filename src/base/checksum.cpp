@@ -1,4 +1,4 @@
-// Eight lanes of multiply and rotate. Both are bijections, so a lane that once differs goes on differing.
+// Eight lanes, each a chain of bijections: a lane that once differs goes on differing.
 #include "base/checksum.hpp"
 
 #include <array>
@@ -10,12 +10,14 @@ namespace deepwell {
 namespace {
 
 constexpr std::size_t kLanes = 8;
-constexpr std::uint64_t kOdd = 0x9E3779B97F4A7C15U;  // 2^64 / golden ratio
+// Odd, with bits set at random: fractions of the golden ratio and of the square root of two.
+constexpr std::uint64_t kA = 0x9E3779B97F4A7C15U;
+constexpr std::uint64_t kB = 0x6A09E667F3BCC909U;
 
-/// The rotation brings high bits down again: products alone carry a difference upwards only, and two differences in
-/// the highest bit would cancel.
+/// The form of xxHash64's round (https://github.com/Cyan4973/xxHash). With one product less, a flip of a word's highest
+/// bit would be one known bit of the state, which a flip of that bit in the next word undoes.
 constexpr std::uint64_t mix(std::uint64_t state, std::uint64_t word) {
-  return std::rotl((state ^ word) * kOdd, 29);
+  return std::rotl(state + word * kA, 31) * kB;
 }
 
 void mix_stripe(std::array<std::uint64_t, kLanes>& lanes, const std::byte* bytes) {
@@ -39,10 +41,8 @@ std::uint64_t checksum64(std::span<const std::byte> bytes, std::uint64_t seed) {
   }
   std::uint64_t sum = mix(seed, bytes.size());
   for (const std::uint64_t lane : lanes) sum = mix(sum, lane);
-  // The words mixed last have reached few bits by now; two more rounds spread them (Steele et al. 2014, MurmurHash3's
-  // finaliser, in form).
-  sum ^= sum >> 32;
-  sum *= kOdd;
+  // The words mixed last have reached few bits by now: spread them.
+  sum = (sum ^ (sum >> 32)) * kA;
   return sum ^ (sum >> 29);
 }
 

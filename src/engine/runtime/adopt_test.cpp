@@ -72,8 +72,10 @@ struct Told {
 
 class TellingSink final : public GenerationSink {
  public:
-  explicit TellingSink(Told::Stream& stream) : stream_(stream) {}
+  TellingSink(Told::Stream& stream, std::chrono::microseconds pace)
+      : stream_(stream), pace_(pace) {}
   void on_event(GenerationEvent event) override {
+    std::this_thread::sleep_for(pace_);
     for (const TokenId id : event.ids) {
       const std::uint32_t n = stream_.n.load();
       stream_.ids[n] = id;
@@ -86,6 +88,7 @@ class TellingSink final : public GenerationSink {
 
  private:
   Told::Stream& stream_;
+  std::chrono::microseconds pace_;
 };
 
 GenerateRequest resumed(int stream, const Told& told) {
@@ -96,11 +99,11 @@ GenerateRequest resumed(int stream, const Told& told) {
 }
 
 /// Goes on with all streams until the process is killed, or to their ends.
-void run_streams(int kv_fd, Told& told) {
+void run_streams(int kv_fd, Told& told, std::chrono::microseconds pace = {}) {
   auto engine = open_engine(options_of(kv_fd));
   std::vector<std::shared_ptr<TellingSink>> sinks;
   for (int s = 0; s < kStreams; ++s) {
-    sinks.push_back(std::make_shared<TellingSink>(told.streams[static_cast<std::size_t>(s)]));
+    sinks.push_back(std::make_shared<TellingSink>(told.streams[static_cast<std::size_t>(s)], pace));
     ASSERT_TRUE(engine->submit(resumed(s, told), sinks.back()));
   }
   for (const auto& sink : sinks) {
@@ -119,7 +122,8 @@ TEST(AdoptedArena, SparesASuccessorAllButTheLastTokens) {
   const auto expected = undisturbed();
   MemoryFile file;
   Told* told = Told::make();
-  const pid_t child = start_child([&] { run_streams(file.fd(), *told); });
+  const pid_t child =
+      start_child([&] { run_streams(file.fd(), *told, std::chrono::microseconds(500)); });
   while (told->streams[1].n.load() < 60) std::this_thread::yield();
   ::kill(child, SIGKILL);
   EXPECT_TRUE(WIFSIGNALED(wait_child(child)));
