@@ -6,6 +6,7 @@ set -euo pipefail
 build_packages=(
   g++ cmake ninja-build git ca-certificates
   libboost1.81-dev libboost-url1.81-dev libssl-dev
+  libgrpc++-dev libprotobuf-dev protobuf-compiler protobuf-compiler-grpc libsqlite3-dev
   nlohmann-json3-dev libspdlog-dev libfmt-dev libtomlplusplus-dev libedit-dev prometheus-cpp-dev
   python3 python3-pip # `deepwell pull` fetches from package indexes through pip
 )

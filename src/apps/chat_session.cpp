@@ -8,7 +8,9 @@
 #include "apps/command.hpp"
 #include "base/clock.hpp"
 #include "base/concat.hpp"
+#include "base/ids.hpp"
 #include "base/task.hpp"
+#include "service/store/sqlite.hpp"
 
 namespace deepwell::apps {
 
@@ -110,7 +112,12 @@ Result<std::unique_ptr<ChatSession>> ChatSession::create(engine::Generator& gene
                                                          Interrupts& interrupts, Log& log,
                                                          bool is_terminal) {
   std::unique_ptr<ChatSession> session(new ChatSession(generator, interrupts, is_terminal));
-  DW_ASSIGN(session->dialogue_, service::Dialogue::create(generator, session->pool_, log));
+  session->store_ = service::open_sqlite_store({}, log);
+  service::DialogueOptions options;
+  options.reattach_grace = std::chrono::milliseconds(0);
+  DW_ASSIGN(session->dialogue_,
+            service::Dialogue::create(generator, session->pool_, *session->store_, log,
+                                      std::move(options)));
   return session;
 }
 
@@ -131,8 +138,8 @@ Status ChatSession::ask(const std::string& question) {
   constexpr std::chrono::milliseconds kLook{50};  // how soon Ctrl-C is seen
   (void)interrupts_.take();
   const std::int64_t start_ns = monotonic_ns();
-  Result<std::unique_ptr<Answer>> started =
-      sync_wait(dialogue_->start(turn(question), service::local_principal(), pool_));
+  Result<std::unique_ptr<Answer>> started = sync_wait(dialogue_->start(
+      turn(question), service::Ask{.id = random_id("chat-")}, service::local_principal(), pool_));
   if (!started) return std::move(started).error();
   const std::unique_ptr<Answer> answer = std::move(*started);
   AnswerPrinter printer(is_terminal_, settings.is_thought_hidden);

@@ -12,6 +12,7 @@
 #include "base/thread_pool.hpp"
 #include "engine/runtime/generator.hpp"
 #include "service/dialogue/dialogue.hpp"
+#include "service/store/store.hpp"
 
 namespace deepwell::apps {
 
@@ -57,7 +58,8 @@ class ChatSession {
   Interrupts& interrupts_;
   bool is_terminal_;
   ThreadPool pool_{2};
-  std::unique_ptr<service::Dialogue> dialogue_;  // after the pool that it uses
+  std::unique_ptr<service::Store> store_;        // in memory: nothing of a chat is written down
+  std::unique_ptr<service::Dialogue> dialogue_;  // after the pool and the store that it uses
   std::vector<service::ChatMessage> messages_;
 };
 

@@ -15,6 +15,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/log.hpp"
 #include "base/options.hpp"
@@ -29,6 +30,7 @@ struct Context {
   std::string home;         // where models and state live: DEEPWELL_HOME
   bool is_offline = false;  // nothing may use the network
   Log* log = nullptr;       // never null when a command runs
+  std::vector<std::string> arguments = {};  // behind the command's name, as they were given
 };
 
 /// Made once per run of the program: declare(), then run().

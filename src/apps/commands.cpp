@@ -11,12 +11,16 @@
 namespace deepwell::apps {
 
 #ifndef DEEPWELL_ENGINE_ONLY
+extern const CommandEntry kCommand_front;
 extern const CommandEntry kCommand_ls;
+extern const CommandEntry kCommand_ps;
 extern const CommandEntry kCommand_pull;
+extern const CommandEntry kCommand_reload;
 extern const CommandEntry kCommand_rm;
 extern const CommandEntry kCommand_run;
 extern const CommandEntry kCommand_serve;
 extern const CommandEntry kCommand_show;
+extern const CommandEntry kCommand_worker;
 #endif
 extern const CommandEntry kCommand_bench;
 extern const CommandEntry kCommand_doctor;
@@ -32,10 +36,14 @@ std::span<const CommandEntry* const> commands() {
 #ifndef DEEPWELL_ENGINE_ONLY
       &kCommand_run,
       &kCommand_serve,
+      &kCommand_ps,
+      &kCommand_reload,
       &kCommand_pull,
       &kCommand_ls,
       &kCommand_show,
       &kCommand_rm,
+      &kCommand_front,
+      &kCommand_worker,
 #endif
       &kCommand_generate,
       &kCommand_tokenize,

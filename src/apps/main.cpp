@@ -61,6 +61,7 @@ int run_command(const CommandEntry& entry, const std::vector<std::string>& argum
   Result<Setup> setup = common.finish(table, language);
   if (!setup) return fail(setup.error(), setup.error().code == Code::kInvalidArgument ? hint : "");
 
+  setup->context.arguments = arguments;
   const Status done = command->run(setup->context);
   return done ? 0 : fail(done.error());
 }

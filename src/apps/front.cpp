@@ -1,0 +1,160 @@
+// `deepwell front`: the HTTP API over workers. Started by the supervisor of `deepwell serve`.
+#include <atomic>
+#include <memory>
+#include <vector>
+
+#include "apps/command.hpp"
+#include "apps/serve_settings.hpp"
+#include "apps/supervised.hpp"
+#include "base/concat.hpp"
+#include "base/file.hpp"
+#include "base/ids.hpp"
+#include "cluster/front/cluster_generator.hpp"
+#include "edge/serve.hpp"
+#include "edge/stop_signals.hpp"
+
+namespace deepwell::apps {
+namespace {
+
+using cluster::ClusterGenerator;
+using cluster::ControlKind;
+using cluster::ControlMessage;
+using cluster::WorkerId;
+
+/// Remote workers have indices of their own, and one epoch: nobody restarts them for us.
+constexpr std::uint32_t kFirstRemoteIndex = 1000;
+
+struct Front final : Command {
+  ServeSettings settings;
+  std::uint64_t epoch = 0;
+  int listen_fd = -1;
+  int control_fd = -1;
+
+  void declare(OptionTable& table) override {
+    settings.declare(table);
+    const Text internal = {"given by the supervisor", "由监管进程给出"};
+    table.add_integer("--front-epoch", &epoch, 0, INT64_MAX, "N", internal);
+    table.add_integer("--listen-fd", &listen_fd, -1, 1 << 20, "N", internal);
+    table.add_integer("--control-fd", &control_fd, -1, 1 << 20, "N", internal);
+  }
+
+  Status run(const Context& context) override {
+    if (control_fd < 0 || listen_fd < 0) {
+      return invalid_argument("a front is started by the supervisor: use deepwell serve");
+    }
+    edge::StopSignals signals;  // before any thread: threads inherit its mask
+    DW_TRY(settings.finish(context, "front"));
+    DW_TRY(claim_name());
+
+    std::atomic<bool> shall_drain{false};
+    Supervised* to_supervisor = nullptr;
+    cluster::ClusterOptions options;
+    options.tls = &settings.worker_tls;
+    options.kill_worker = [&to_supervisor](WorkerId id, const std::string& reason) {
+      to_supervisor->send({.kind = ControlKind::kKillWorker,
+                           .worker = id.index,
+                           .epoch = id.epoch,
+                           .text = reason});
+    };
+    ClusterGenerator generator(std::move(options), *context.log);
+    Supervised supervised(control_fd, *context.log, [&](const ControlMessage& message) {
+      if (message.kind == ControlKind::kDrain) shall_drain = true;
+      hear(message, generator, *context.log);
+    });
+    to_supervisor = &supervised;
+    for (std::uint32_t i = 0; i < settings.remote_workers.size(); ++i) {
+      DW_TRY(generator.add_worker({kFirstRemoteIndex + i, 1}, settings.remote_workers[i], false));
+    }
+    wire(context, generator, supervised);
+    settings.serving.wait_stop = [&signals, &shall_drain](std::chrono::milliseconds limit) {
+      const edge::StopRequest asked = signals.wait(limit);
+      if (asked != edge::StopRequest::kNone) return asked;
+      return shall_drain.exchange(false) ? edge::StopRequest::kHandOver : asked;
+    };
+    return edge::serve(settings.serving, generator, *context.log);
+  }
+
+  /// A front that lives holds the lock of its name; the names of the others are those of the dead.
+  Status claim_name() {
+    const std::string directory = join_path(settings.run_directory, "fronts");
+    DW_TRY(make_directories(directory, 0700));
+    DW_ASSIGN(const std::vector<std::string> names, list_directory(directory));
+    for (const std::string& name : names) {
+      const std::string path = join_path(directory, name);
+      const auto lock = FileLock::try_acquire(path);
+      if (!lock) continue;
+      settings.serving.dead_fronts.push_back(name);
+      DW_TRY(remove_file(path));
+    }
+    settings.serving.front_id = concat("front-", epoch, "-", random_hex(4));
+    DW_ASSIGN(FileLock mine,
+              FileLock::try_acquire(join_path(directory, settings.serving.front_id)));
+    name_lock_.emplace(std::move(mine));
+    return {};
+  }
+
+  static void hear(const ControlMessage& message, ClusterGenerator& generator, Log& log) {
+    const WorkerId id{message.worker, message.epoch};
+    switch (message.kind) {
+      case ControlKind::kWorkerLoading:
+        generator.worker_loading(id, message.progress);
+        break;
+      case ControlKind::kWorkerReady: {
+        const Status added = generator.add_worker(id, concat("unix:", message.text), true);
+        if (!added) log.error("cannot use worker ", id.index, ": ", added.error().message);
+        break;
+      }
+      case ControlKind::kWorkerDied:
+        generator.worker_died(id, message.tags);
+        break;
+      case ControlKind::kWorkerDraining:
+        generator.drain_worker(id);
+        break;
+      default:
+        break;
+    }
+  }
+
+  void wire(const Context& context, ClusterGenerator& generator, Supervised& supervised) {
+    edge::ServeOptions& serving = settings.serving;
+    serving.listen_fd = listen_fd;
+    serving.readiness = [&generator, &settings = settings] {
+      edge::Readiness readiness;
+      readiness.is_ready = generator.is_ready();
+      readiness.text = concat("loading ", settings.model.model);
+      for (const cluster::WorkerReport& worker : generator.workers()) {
+        readiness.progress = std::max(readiness.progress, worker.progress);
+      }
+      return readiness;
+    };
+    serving.workers = [&generator] {
+      std::vector<edge::WorkerReport> reports;
+      for (const cluster::WorkerReport& worker : generator.workers()) {
+        reports.push_back({.index = worker.id.index,
+                           .epoch = worker.id.epoch,
+                           .state = std::string(worker_state_name(worker.state)),
+                           .progress = worker.progress,
+                           .n_running = worker.load.n_running,
+                           .n_waiting = worker.load.n_waiting,
+                           .last_token_age_ms = worker.load.last_step_age_ms});
+      }
+      return reports;
+    };
+    serving.on_listening = [&context, &supervised](const edge::Listening& listening) {
+      supervised.send({.kind = ControlKind::kReady});
+      report_listening(context, listening);
+    };
+    serving.on_drained = [&supervised] { supervised.send({.kind = ControlKind::kDrained}); };
+  }
+
+  std::optional<FileLock> name_lock_;
+};
+
+}  // namespace
+
+extern const CommandEntry kCommand_front;
+const CommandEntry kCommand_front = make_command<Front>(
+    "front",
+    {"the HTTP API over workers (started by serve)", "工作进程之上的 HTTP 接口（由 serve 启动）"});
+
+}  // namespace deepwell::apps

@@ -1,0 +1,141 @@
+// `deepwell worker`: one engine, served to fronts. Started by the supervisor of `deepwell serve`, or
+// by hand on another machine.
+#include <sys/mman.h>
+
+#include <atomic>
+#include <memory>
+#include <thread>
+
+#include "apps/command.hpp"
+#include "apps/locate_model.hpp"
+#include "apps/serve_settings.hpp"
+#include "apps/supervised.hpp"
+#include "base/concat.hpp"
+#include "base/file.hpp"
+#include "cluster/worker/worker_server.hpp"
+#include "edge/stop_signals.hpp"
+#include "engine/runtime/crash_page.hpp"
+
+namespace deepwell::apps {
+namespace {
+
+using cluster::ControlKind;
+using std::chrono::milliseconds;
+
+constexpr milliseconds kLook{50};
+
+struct Worker final : Command {
+  ServeSettings settings;
+  std::uint32_t index = 0;
+  std::uint64_t epoch = 0;
+  std::string socket;
+  std::string listen;
+  int control_fd = -1;
+  int crash_fd = -1;
+  int kv_fd = -1;
+  int image_fd = -1;
+
+  void declare(OptionTable& table) override {
+    settings.declare(table);
+    table.add_text("--listen", &listen, "HOST:PORT",
+                   {"serve fronts of other machines (needs --worker-ca, -cert, -key)",
+                    "供其他机器的前端连接（需要 --worker-ca、-cert、-key）"});
+    const Text internal = {"given by the supervisor", "由监管进程给出"};
+    table.add_integer("--worker-index", &index, 0, 1 << 20, "N", internal);
+    table.add_integer("--worker-epoch", &epoch, 0, INT64_MAX, "N", internal);
+    table.add_text("--socket", &socket, "PATH", internal);
+    table.add_integer("--control-fd", &control_fd, -1, 1 << 20, "N", internal);
+    table.add_integer("--crash-fd", &crash_fd, -1, 1 << 20, "N", internal);
+    table.add_integer("--kv-fd", &kv_fd, -1, 1 << 20, "N", internal);
+    table.add_integer("--image-fd", &image_fd, -1, 1 << 20, "N", internal);
+  }
+
+  Status run(const Context& context) override {
+    if (socket.empty() && listen.empty()) {
+      return invalid_argument("say where fronts find this worker: --listen HOST:PORT");
+    }
+    edge::StopSignals signals;  // before any thread: threads inherit its mask
+    std::atomic<bool> is_draining{false};
+    std::unique_ptr<Supervised> supervised;
+    if (control_fd >= 0) {
+      supervised = std::make_unique<Supervised>(
+          control_fd, *context.log, [&is_draining](const cluster::ControlMessage& message) {
+            if (message.kind == ControlKind::kDrain) is_draining = true;
+          });
+    }
+    DW_ASSIGN(const std::unique_ptr<engine::Generator> generator,
+              make_generator(context, supervised.get()));
+    cluster::WorkerServerOptions serving{
+        .address = socket.empty() ? listen : concat("unix:", socket),
+        .tls = socket.empty() ? &settings.worker_tls : nullptr,
+        .n_parallel = settings.n_parallel,
+        .n_max_waiting = settings.n_max_waiting};
+    DW_ASSIGN(const auto server,
+              cluster::WorkerServer::start(std::move(serving), *generator, *context.log));
+    if (supervised != nullptr) supervised->send({.kind = ControlKind::kReady});
+    serve_until_stopped(signals, is_draining, *server);
+    return {};
+  }
+
+  /// A stop lets what fronts still want come to its end; a second one does not.
+  void serve_until_stopped(edge::StopSignals& signals, std::atomic<bool>& is_draining,
+                           cluster::WorkerServer& server) const {
+    SteadyTime drain_until = SteadyTime::max();
+    for (;;) {
+      const edge::StopRequest stop = signals.wait(kLook);
+      if (stop == edge::StopRequest::kNow) return;
+      const bool shall_drain = stop != edge::StopRequest::kNone || is_draining;
+      const auto now = std::chrono::steady_clock::now();
+      if (shall_drain && drain_until == SteadyTime::max()) {
+        server.set_draining();
+        drain_until = now + std::chrono::seconds(settings.shutdown_timeout_s);
+      }
+      const bool is_done = server.n_held() == 0 || now >= drain_until;
+      if (drain_until != SteadyTime::max() && is_done) return;
+    }
+  }
+
+  Result<engine::CrashPage*> map_crash_page() const {
+    if (crash_fd < 0) return static_cast<engine::CrashPage*>(nullptr);
+    void* page =
+        ::mmap(nullptr, sizeof(engine::CrashPage), PROT_READ | PROT_WRITE, MAP_SHARED, crash_fd, 0);
+    if (page == MAP_FAILED) return errno_error(errno, "map", "the crash page");
+    return static_cast<engine::CrashPage*>(page);  // for the process's life
+  }
+
+  Result<std::unique_ptr<engine::Generator>> make_generator(const Context& context,
+                                                            Supervised* supervised) {
+    DW_ASSIGN(engine::CrashPage* const crash_page, map_crash_page());
+    if (settings.is_synthetic) {
+      cluster::SyntheticOptions options = settings.synthetic_options();
+      options.crash_page = crash_page;
+      return std::unique_ptr<engine::Generator>(
+          std::make_unique<cluster::SyntheticGenerator>(std::move(options)));
+    }
+    DW_ASSIGN(const LocatedModel located,
+              locate_model(context, settings.model.model, WhenAbsent::kPull));
+    engine::EngineOptions options =
+        settings.engine_options(located.path, located.name, located.sha256);
+    options.crash_page = crash_page;
+    options.load.kv_fd = kv_fd;
+
+    options.load.on_progress = [supervised, percent = -1](double fraction) mutable {
+      const int now = static_cast<int>(100.0 * fraction);
+      if (supervised == nullptr || now == percent) return;
+      percent = now;
+      supervised->send({.kind = ControlKind::kLoading, .progress = fraction});
+    };
+    DW_ASSIGN(auto engine, engine::Engine::open(std::move(options), *context.log));
+    report_engine(context, *engine);
+    return std::unique_ptr<engine::Generator>(std::move(engine));
+  }
+};
+
+}  // namespace
+
+extern const CommandEntry kCommand_worker;
+const CommandEntry kCommand_worker = make_command<Worker>(
+    "worker", {"one engine for fronts (started by serve, or on another machine)",
+               "供前端使用的引擎进程（由 serve 启动，或在其他机器上运行）"});
+
+}  // namespace deepwell::apps
