@@ -12,6 +12,7 @@
 #include "cluster/supervisor/admin.hpp"
 #include "cluster/supervisor/incident.hpp"
 #include "cluster/supervisor/line_tail.hpp"
+#include "cluster/supervisor/log_copy.hpp"
 #include "cluster/supervisor/memory_limit.hpp"
 #include "cluster/supervisor/restart_policy.hpp"
 #include "cluster/supervisor/slot_memory.hpp"
@@ -67,6 +68,23 @@ TEST(LineTail, CutsALineWithoutEnd) {
   copied += tail.finish();
   EXPECT_EQ(std::count(copied.begin(), copied.end(), 'x'), 100'000);
   for (const std::string& line : tail.lines()) EXPECT_LE(line.size(), LineTail::kMaxLineBytes);
+}
+
+TEST(LogCopy, NeverWaitsForAReaderAndSaysWhatItLeftOut) {
+  int fds[2];
+  ASSERT_EQ(::pipe2(fds, O_CLOEXEC), 0);
+  const ScopedFd reader(fds[0]), writer(fds[1]);
+  LogCopy copy(writer.get());
+  const std::string line = std::string(999, 'x') + "\n";
+  for (int i = 0; i < 100; ++i) copy.write(line);  // more than a pipe holds
+  std::string text(100'000, '\0');
+  text.resize(static_cast<std::size_t>(::read(reader.get(), text.data(), text.size())));
+  EXPECT_LT(text.size(), 100'000U);
+  copy.write("after\n");
+  std::string rest(1000, '\0');
+  rest.resize(static_cast<std::size_t>(::read(reader.get(), rest.data(), rest.size())));
+  EXPECT_EQ(rest, concat("(", 100'000 - text.size(),
+                         " bytes of log were left out: nobody read them)\nafter\n"));
 }
 
 TEST(Incident, MasksSecretsInBothSpellings) {

@@ -20,6 +20,7 @@
 #include "base/file.hpp"
 #include "cluster/supervisor/admin.hpp"
 #include "cluster/supervisor/line_tail.hpp"
+#include "cluster/supervisor/log_copy.hpp"
 #include "cluster/supervisor/memory_limit.hpp"
 #include "cluster/supervisor/slot_memory.hpp"
 
@@ -57,19 +58,6 @@ class Signals {
   ScopedFd fd_;
   sigset_t before_{};
 };
-
-/// Writes to our stderr only what it takes at once: a terminal that is held with Ctrl-S must not hold
-/// the supervisor too.
-void copy_to_stderr(std::string_view bytes) {
-  constexpr std::size_t kPieceBytes = 4096;  // PIPE_BUF: a writable pipe takes it without waiting
-  while (!bytes.empty()) {
-    pollfd out{2, POLLOUT, 0};
-    if (::poll(&out, 1, 0) != 1 || (out.revents & POLLOUT) == 0) return;
-    const ssize_t n = ::write(2, bytes.data(), std::min(bytes.size(), kPieceBytes));
-    if (n <= 0) return;
-    bytes.remove_prefix(static_cast<std::size_t>(n));
-  }
-}
 
 std::optional<MemoryLimit> open_memory_limit(const SupervisorOptions& options, Log& log) {
   if (options.worker_memory_bytes == 0) return std::nullopt;
@@ -130,6 +118,7 @@ class Supervisor final : public Hands {
   void copy_stderr(Running& child);
   void bury(std::uint64_t epoch);
   void hear_signals();
+  bool has_lost_terminal() const;
   std::vector<std::string> answer(std::string_view request);
   Result<std::vector<int>> worker_fds(const ChildSpec& child, int control_fd);
 
@@ -139,6 +128,8 @@ class Supervisor final : public Hands {
   AdminSocket admin_;
   std::optional<MemoryLimit> memory_limit_;
   Signals signals_;
+  LogCopy log_copy_{2};
+  const bool has_terminal_ = ::isatty(0) != 0;
   std::map<std::uint64_t, Running> running_;   // by epoch
   std::map<std::uint32_t, SetMemory> memory_;  // by set
   Roster roster_;
@@ -217,14 +208,14 @@ void Supervisor::copy_stderr(Running& child) {
       return;
     }
     n_read += static_cast<std::size_t>(n);
-    copy_to_stderr(child.tail.add({bytes.data(), static_cast<std::size_t>(n)}));
+    log_copy_.write(child.tail.add({bytes.data(), static_cast<std::size_t>(n)}));
   }
 }
 
 void Supervisor::bury(std::uint64_t epoch) {
   Running& child = running_.at(epoch);
   const ExitStatus status = reap_process(child.process);
-  copy_to_stderr(child.tail.finish());
+  log_copy_.write(child.tail.finish());
   std::vector<std::uint64_t> suspects;
   if (child.spec.kind == ChildKind::kWorker) {
     suspects = memory_.at(child.spec.set).slots.at(child.spec.index).take_suspects();
@@ -234,10 +225,16 @@ void Supervisor::bury(std::uint64_t epoch) {
   running_.erase(epoch);
 }
 
+// SIGHUP also comes when the terminal is closed; then it means the end, as for any program in it.
+bool Supervisor::has_lost_terminal() const {
+  pollfd terminal{0, 0, 0};
+  return has_terminal_ && ::poll(&terminal, 1, 0) == 1 && (terminal.revents & POLLHUP) != 0;
+}
+
 void Supervisor::hear_signals() {
   while (const int signal = signals_.next()) {
     const SteadyTime now = std::chrono::steady_clock::now();
-    if (signal != SIGHUP) {
+    if (signal != SIGHUP || has_lost_terminal()) {
       roster_.drain(now);
     } else if (const Status begun = roster_.reload(now); !begun) {
       log_.warn("SIGHUP: no reload: ", begun.error().message);

@@ -9,7 +9,8 @@
 //   DW_TRY(supervise(std::move(options), log));
 //
 // Single-threaded: call it in main's thread before any other thread is started. SIGTERM or SIGINT
-// drains, a second one kills; SIGHUP reloads. docs/adr/0006-supervisor-and-children.md says why.
+// drains, a second one kills; SIGHUP reloads, or drains if our terminal was closed. Why it is built so:
+// docs/adr/0006-supervisor-and-children.md.
 //
 // What a child may rely on: stdin is /dev/null, stdout is the supervisor's, stderr is a pipe to it
 // (its last 50 lines go into an incident), and descriptors from 3 on are those named in its arguments

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <cstdlib>
 #include <set>
 
 #include "cluster/supervisor/testing/served.hpp"
@@ -124,6 +125,21 @@ TEST(SupervisorReload, ComesBySighupToo) {
   const int front = served.pid_of("front");
   served.send_signal(SIGHUP);
   EXPECT_TRUE(wait_until([&] { return is_dead(front) && served.is_ready(); }));
+}
+
+TEST(SupervisorReload, IsNotMeantWhenTheTerminalIsClosed) {
+  ScopedFd terminal(::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC));
+  ASSERT_TRUE(terminal.is_open());
+  ASSERT_EQ(::grantpt(terminal.get()), 0);
+  ASSERT_EQ(::unlockpt(terminal.get()), 0);
+  Served served;
+  served.start_ready({concat("terminal=", ::ptsname(terminal.get()))});
+  const int front = served.pid_of("front");
+  served.send_signal(SIGHUP);
+  EXPECT_TRUE(wait_until([&] { return is_dead(front) && served.is_ready(); }));
+  terminal.reset();
+  served.send_signal(SIGHUP);
+  EXPECT_EQ(served.wait_end().exit_code, 0);
 }
 
 }  // namespace

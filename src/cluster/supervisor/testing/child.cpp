@@ -59,6 +59,9 @@ int serve(const std::vector<std::string>& arguments) {
   const auto number = [&words](const char* key, int fallback) {
     return words.contains(key) ? std::stoi(words[key]) : fallback;
   };
+  if (words.contains("terminal")) {
+    ::dup2(::open(words["terminal"].c_str(), O_RDWR | O_NOCTTY | O_CLOEXEC), 0);
+  }
   SupervisorOptions options;
   options.program = own_path();
   options.arguments = {"--dir", arguments[0], "--api-key", "hunter2"};
