@@ -152,7 +152,7 @@ TEST(Roster, TellsANewFrontThePresentStateFirst) {
 
 TEST(Roster, BacksOffInACrashLoopOnly) {
   World world;
-  for (int i = 0; i < 4; ++i) world.die(world.hands.spawned[i == 0 ? 0 : 2U + i].epoch, SIGSEGV);
+  for (const std::uint64_t epoch : {1U, 4U, 5U, 6U}) world.die(epoch, SIGSEGV);
   ASSERT_EQ(world.hands.spawned.size(), 6U);  // three at once, the fourth waits
   world.pass(milliseconds(150), {2, 3});
   EXPECT_EQ(world.hands.spawned.size(), 6U);
@@ -239,7 +239,7 @@ TEST(Roster, JudgesASilentWorkerOnlyWhileNoFrontLives) {
   world.make_ready({1, 2});
   world.pass(seconds(10), {2});
   EXPECT_TRUE(world.hands.signals.empty());
-  for (const std::uint64_t epoch : {2, 3, 4, 5, 6}) world.die(epoch, SIGSEGV);
+  for (const std::uint64_t epoch : {2U, 3U, 4U, 5U, 6U}) world.die(epoch, SIGSEGV);
   ASSERT_EQ(world.last_epoch(), 6U);  // now the next front waits
   world.pass(milliseconds(50));
   EXPECT_TRUE(
@@ -332,7 +332,7 @@ TEST(Roster, KillsEverybodyAtTheSecondSignal) {
   world.make_ready({1, 2, 3});
   world.roster.drain(world.now);
   world.roster.drain(world.now);
-  for (const std::uint64_t epoch : {1, 2, 3}) {
+  for (const std::uint64_t epoch : {1U, 2U, 3U}) {
     EXPECT_TRUE(world.hands.was_signalled(epoch, SIGKILL));
     world.die(epoch, SIGKILL);
   }

@@ -54,10 +54,12 @@ TEST(Supervisor, StartsTheSuccessorOfAKilledChildAtOnce) {
   Served served;
   served.start_ready({"workers=2"});
   double longest_ms = 0;
-  for (const auto& [kind, index] :
-       {std::pair("worker", "0"), std::pair("worker", "1"), std::pair("front", "0")}) {
+  const std::pair<std::string, std::string> children[] = {
+      {"worker", "0"}, {"worker", "1"}, {"front", "0"}};
+  for (const auto& child : children) {
+    const std::string &kind = child.first, &index = child.second;
     const int pid = served.pid_of(kind, index);
-    const std::string other = index == std::string("1") ? "0" : "1";
+    const std::string other = index == "1" ? "0" : "1";
     const int bystander = served.pid_of("worker", other);
     const auto start = Clock::now();
     ASSERT_EQ(::kill(pid, SIGKILL), 0);
