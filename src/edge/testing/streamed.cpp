@@ -24,11 +24,8 @@ void read_choice(const json& choice, bool is_first, Streamed& out) {
   if (!choice["finish_reason"].is_null()) out.finish = choice["finish_reason"];
 }
 
-}  // namespace
-
-Streamed read_stream(const Reply& reply) {
+Streamed read_events(const Reply& reply, bool is_first) {
   Streamed out;
-  bool is_first = true;
   for (const SseEvent& event : parse_events(reply.body)) {
     EXPECT_FALSE(out.is_done) << "an event after [DONE]";
     if (event.data == "[DONE]") {
@@ -52,5 +49,10 @@ Streamed read_stream(const Reply& reply) {
   }
   return out;
 }
+
+}  // namespace
+
+Streamed read_stream(const Reply& reply) { return read_events(reply, true); }
+Streamed read_stream_rest(const Reply& reply) { return read_events(reply, false); }
 
 }  // namespace deepwell::edge::testing

@@ -21,5 +21,7 @@ struct Streamed {
 
 /// Fails the test where the stream breaks its own rules: a role first, thoughts before content, nothing after [DONE].
 Streamed read_stream(const Reply& reply);
+/// As above, of a stream that was taken up behind its first event.
+Streamed read_stream_rest(const Reply& reply);
 
 }  // namespace deepwell::edge::testing

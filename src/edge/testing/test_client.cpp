@@ -54,6 +54,7 @@ std::vector<SseEvent> parse_events(std::string_view body) {
       const std::string_view line = block.substr(0, line_end);
       block.remove_prefix(std::min(line_end + 1, block.size()));
       if (line.starts_with("event: ")) event.event = line.substr(7);
+      if (line.starts_with("id: ")) event.id = line.substr(4);
       if (line.starts_with("data: ")) {
         event.data += (has_data ? "\n" : "") + std::string(line.substr(6));
         has_data = true;

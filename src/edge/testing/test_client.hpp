@@ -22,6 +22,7 @@ struct Reply {
 struct SseEvent {
   std::string event;
   std::string data;
+  std::string id;
 };
 
 std::vector<SseEvent> parse_events(std::string_view body);

@@ -117,6 +117,7 @@ class TemplateDialogue final : public Dialogue {
     Cursor cursor = cursor_at_start(answer->info().n_choices);
     if (cursor_of) {
       DW_ASSIGN(cursor, (*cursor_of)(answer->info().n_choices));
+      DW_TRY(answer->check(cursor));
     }
     return std::unique_ptr<Answer>(
         std::make_unique<AnswerReader>(std::move(answer), cursor, home, book_->reader_count()));

@@ -328,6 +328,21 @@ void LiveAnswer::note_unread() {
   keeper_->on_unread(shared_from_this(), n_visits);
 }
 
+Status LiveAnswer::check(const Cursor& cursor) const {
+  const std::lock_guard lock(mutex_);
+  for (std::size_t i = 0; has_ended_ && i < choices_.size(); ++i) {
+    const std::size_t n_tok = choices_[i].log.ids.size();
+    const ChoiceCursor& at = cursor.choices[i];
+    const bool is_true_end = choices_[i].is_finished() && at.n_tok == n_tok;
+    if (at.n_tok <= n_tok && (!at.has_finished || is_true_end)) continue;
+    return Error{.code = Code::kInvalidArgument,
+                 .message = concat("the cursor says ", at.n_tok, " tokens of choice ", i,
+                                   ", which ended after ", n_tok),
+                 .field = "starting_after"};
+  }
+  return {};
+}
+
 AnswerNews LiveAnswer::read(std::span<const std::uint32_t> n_read) const {
   const std::lock_guard lock(mutex_);
   AnswerNews news;

@@ -108,6 +108,9 @@ class LiveAnswer : public std::enable_shared_from_this<LiveAnswer> {
   std::size_t n_readers() const;
   /// Of an answer nobody has read yet: lets its grace begin.
   void note_unread();
+  /// Whether there can be such a cursor: of an answer that goes on, any may come true yet. Error:
+  /// kInvalidArgument.
+  Status check(const Cursor& cursor) const;
   /// What is behind the first n_read[i] tokens of choice i.
   AnswerNews read(std::span<const std::uint32_t> n_read) const;
 

@@ -17,7 +17,7 @@ using engine::TokenId;
 SyntheticGenerator::SyntheticGenerator(SyntheticOptions options)
     : options_(std::move(options)), last_step_(std::chrono::steady_clock::now()) {
   description_.name = options_.name;
-  description_.fingerprint = "synthetic-1";
+  description_.fingerprint = options_.fingerprint;
   description_.architecture = "synthetic";
   description_.chat_template =
       options_.chat_template.empty() ? byte_chat_template(false) : options_.chat_template;

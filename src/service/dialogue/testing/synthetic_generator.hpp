@@ -31,6 +31,7 @@ struct SyntheticOptions {
   std::uint32_t n_ctx_tok = 4096;
   std::optional<std::uint32_t> fail_at;  // every generation fails after that many tokens
   std::string name = "synthetic";
+  std::string fingerprint = "synthetic-1";
   std::string chat_template;
 };
 
