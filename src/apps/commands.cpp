@@ -12,6 +12,7 @@ namespace deepwell::apps {
 
 #ifndef DEEPWELL_ENGINE_ONLY
 extern const CommandEntry kCommand_front;
+extern const CommandEntry kCommand_load;
 extern const CommandEntry kCommand_ls;
 extern const CommandEntry kCommand_ps;
 extern const CommandEntry kCommand_pull;
@@ -38,6 +39,7 @@ std::span<const CommandEntry* const> commands() {
       &kCommand_serve,
       &kCommand_ps,
       &kCommand_reload,
+      &kCommand_load,
       &kCommand_pull,
       &kCommand_ls,
       &kCommand_show,
