@@ -126,10 +126,14 @@ class Device {
                                        std::span<const std::byte> data, bool is_tied) = 0;
   virtual Vector add_vector(std::span<const float> values) = 0;
   /// A row buffer for up to the step's maximum of rows.
-  virtual Rows add_rows(std::uint32_t width) = 0;
+  /// Errors: kResourceExhausted.
+  virtual Result<Rows> add_rows(std::uint32_t width) = 0;
   /// The arena of keys and values: zeroed host memory of whole blocks (16 tokens, all layers) that outlives the device.
   /// Errors: kUnimplemented (shape).
   virtual Status set_kv_arena(const KvShape& shape, std::span<std::byte> blocks) = 0;
+  /// After the last of the above, before the first step: makes the memory that steps work in.
+  /// Errors: kResourceExhausted; kDataLoss (a shared image of the weights that does not fit).
+  virtual Status end_load() = 0;
   virtual std::uint64_t weight_bytes()
       const = 0;  // packed, as read by one decode step of one sequence
   virtual std::uint32_t n_max_rows() const = 0;

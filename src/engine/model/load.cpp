@@ -29,12 +29,13 @@ Result<std::unique_ptr<Model>> Model::load(
   for (const GgufTensor& tensor : file->tensors()) model->n_params += tensor.n_elements();
 
   model->rope_table = make_rope_table(hyper.rope, n_ctx_tok);
-  model->buffers = {.x = device.add_rows(hyper.d_model),
-                    .q = device.add_rows(hyper.n_heads * hyper.d_head),
-                    .k = device.add_rows(hyper.n_kv_heads * hyper.d_head),
-                    .v = device.add_rows(hyper.n_kv_heads * hyper.d_head),
-                    .y = device.add_rows(hyper.d_model),
-                    .logits = device.add_rows(hyper.n_vocab)};
+  Buffers& b = model->buffers;
+  DW_ASSIGN(b.x, device.add_rows(hyper.d_model));
+  DW_ASSIGN(b.q, device.add_rows(hyper.n_heads * hyper.d_head));
+  DW_ASSIGN(b.k, device.add_rows(hyper.n_kv_heads * hyper.d_head));
+  DW_ASSIGN(b.v, device.add_rows(hyper.n_kv_heads * hyper.d_head));
+  DW_ASSIGN(b.y, device.add_rows(hyper.d_model));
+  DW_ASSIGN(b.logits, device.add_rows(hyper.n_vocab));
   model->file = std::move(file);
   return model;
 }

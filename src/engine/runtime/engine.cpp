@@ -10,6 +10,7 @@
 #include "base/concat.hpp"
 #include "engine/model/arch/arch.hpp"
 #include "engine/runtime/describe.hpp"
+#include "engine/runtime/lap_timer.hpp"
 #include "engine/sampling/sampler.hpp"
 
 namespace deepwell::engine {
@@ -29,10 +30,13 @@ Result<std::unique_ptr<Engine>> Engine::open(EngineOptions options, Log& log) {
   // A step must hold a row of everybody who decodes, and still some of a prompt.
   options.load.n_max_rows =
       std::max(options.load.n_max_rows, options.n_parallel + options.n_mixed_budget_tok);
+  if (options.load.log == nullptr) options.load.log = &log;
   if (options.load.content_sha256.empty()) options.load.content_sha256 = options.content_sha256;
   DW_ASSIGN(LoadedModel model, LoadedModel::load(options.load));
+  LapTimer timer(log, "describe");
   DW_ASSIGN(ModelDescription description,
             describe_model(options.name, model.content_sha256, model));
+  timer.lap("vocabulary and tokenizer");
   return std::unique_ptr<Engine>(
       new Engine(std::move(options), log, std::move(model), std::move(description)));
 }

@@ -11,6 +11,7 @@
 #include "engine/model/arch/arch.hpp"
 #include "engine/runtime/describe.hpp"
 #include "engine/runtime/host_limits.hpp"
+#include "engine/runtime/lap_timer.hpp"
 
 namespace deepwell::engine {
 
@@ -43,48 +44,80 @@ Result<std::uint32_t> size_arena(const LoadOptions& options, std::uint32_t n_ctx
   return static_cast<std::uint32_t>(std::min(wanted, affordable));
 }
 
+Log& log_of(const LoadOptions& options) { return options.log ? *options.log : null_log(); }
+
+Result<std::uint32_t> choose_context(const LoadOptions& options, const GgufFile& file) {
+  DW_ASSIGN(const std::string_view arch_name, file.get_string("general.architecture"));
+  std::uint64_t n_ctx_train_tok = kDefaultCtxTok;
+  if (const auto value = file.get_uint(concat(arch_name, ".context_length")))
+    n_ctx_train_tok = *value;
+  if (options.n_ctx_tok == 0)
+    return static_cast<std::uint32_t>(std::min<std::uint64_t>(n_ctx_train_tok, kDefaultCtxTok));
+  if (options.n_ctx_tok <= n_ctx_train_tok) return options.n_ctx_tok;
+  return invalid_argument(concat("--ctx-size ", options.n_ctx_tok, " is beyond the ",
+                                 n_ctx_train_tok, " tokens that this model was made for"));
+}
+
+/// None: the weights lie in memory of this process.
+Result<std::optional<WeightsImage>> open_image(const LoadOptions& options,
+                                               const std::string& content_sha256) {
+  if (options.image_fd < 0) return std::optional<WeightsImage>();
+  DW_ASSIGN(auto image, WeightsImage::open(options.image_fd, concat("cpu/", content_sha256)));
+  if (!image) {
+    log_of(options).warn(
+        "another process uses the weights image for another model; this one's "
+        "weights take memory of their own");
+  }
+  return image;
+}
+
+/// Whoever still has the shared arena (a predecessor that does not die) must not keep a successor from its work.
+Result<KvArena> open_arena(const LoadOptions& options, std::uint32_t n_ctx_tok,
+                           const KvArenaKey& key) {
+  DW_ASSIGN(const std::uint32_t n_blocks, size_arena(options, n_ctx_tok, key));
+  auto arena = KvArena::open(options.kv_fd, key, n_blocks);
+  if (arena || arena.error().code != Code::kAborted) return arena;
+  log_of(options).warn(arena.error().message, "; this one's lies in memory of its own");
+  return KvArena::open(-1, key, n_blocks);
+}
+
 std::string hash_of(const GgufFile& file) {
   Sha256 sha;
   sha.update(file.bytes());
   return sha.hex_digest();
 }
 
-}  // namespace
-
-Result<LoadedModel> LoadedModel::load(const LoadOptions& options) {
+Result<LoadedModel> load_with(const LoadOptions& options) {
+  LapTimer timer(log_of(options), "load");
   if (options.n_threads > 1024)
     return invalid_argument(concat("--threads ", options.n_threads, " is above 1024"));
   DW_ASSIGN(auto file, GgufFile::open(options.path));
   DW_ASSIGN(const Isa isa, options.isa ? Result<Isa>(*options.isa) : choose_isa());
-  DW_ASSIGN(const std::string_view arch_name, file->get_string("general.architecture"));
-  std::uint64_t n_ctx_train_tok = kDefaultCtxTok;
-  if (const auto value = file->get_uint(concat(arch_name, ".context_length")))
-    n_ctx_train_tok = *value;
-  std::uint32_t n_ctx_tok = options.n_ctx_tok;
-  if (n_ctx_tok == 0)
-    n_ctx_tok =
-        static_cast<std::uint32_t>(std::min<std::uint64_t>(n_ctx_train_tok, kDefaultCtxTok));
-  if (n_ctx_tok > n_ctx_train_tok) {
-    return invalid_argument(concat("--ctx-size ", n_ctx_tok, " is beyond the ", n_ctx_train_tok,
-                                   " tokens that this model was made for"));
-  }
-
+  DW_ASSIGN(const std::uint32_t n_ctx_tok, choose_context(options, *file));
+  timer.lap("file");
   std::string content_sha256 = options.content_sha256;
-  if (content_sha256.empty() && options.kv_fd >= 0) content_sha256 = hash_of(*file);
+  const bool is_shared = options.kv_fd >= 0 || options.image_fd >= 0;
+  if (content_sha256.empty() && is_shared) content_sha256 = hash_of(*file);
+  timer.lap("content hash");
 
+  DW_ASSIGN(auto image, open_image(options, content_sha256));
   const std::uint32_t n_threads = options.n_threads == 0 ? n_usable_cpus() : options.n_threads;
   auto device = std::make_unique<CpuDevice>(CpuDeviceOptions{.isa = isa,
                                                              .n_threads = n_threads,
                                                              .n_max_rows = options.n_max_rows,
-                                                             .n_max_ctx_tok = n_ctx_tok});
+                                                             .n_max_ctx_tok = n_ctx_tok},
+                                            std::move(image));
+  timer.lap("image and threads");
   DW_ASSIGN(auto model, Model::load(std::move(file), n_ctx_tok, *device, options.on_progress));
+  timer.lap("weights and tables");
   const HyperParams& hyper = model->hyper;
   const KvShape shape{hyper.n_layers, hyper.n_kv_heads, hyper.d_head, options.kv_type};
   const std::string fingerprint = model_fingerprint(content_sha256, device->family());
-  const KvArenaKey key{.fingerprint = fingerprint, .shape = shape};
-  DW_ASSIGN(const std::uint32_t n_blocks, size_arena(options, n_ctx_tok, key));
-  DW_ASSIGN(KvArena arena, KvArena::open(options.kv_fd, key, n_blocks));
+  DW_ASSIGN(KvArena arena, open_arena(options, n_ctx_tok, {fingerprint, shape}));
   DW_TRY(device->set_kv_arena(shape, arena.blocks()));
+  DW_TRY(device->end_load());
+  timer.lap("arena and buffers");
+  const std::uint32_t n_blocks = arena.n_blocks();
   return LoadedModel{.arena = std::move(arena),
                      .device = std::move(device),
                      .model = std::move(model),
@@ -93,6 +126,17 @@ Result<LoadedModel> LoadedModel::load(const LoadOptions& options) {
                      .n_threads = n_threads,
                      .isa = isa,
                      .content_sha256 = std::move(content_sha256)};
+}
+
+}  // namespace
+
+Result<LoadedModel> LoadedModel::load(const LoadOptions& options) {
+  auto model = load_with(options);
+  if (model || options.image_fd < 0 || model.error().code != Code::kDataLoss) return model;
+  log_of(options).warn(model.error().message, "; trying without the shared image of the weights");
+  LoadOptions alone = options;
+  alone.image_fd = -1;
+  return load_with(alone);
 }
 
 bool LoadedModel::forward(const StepBatch& batch, const std::atomic<bool>* is_unwanted) {

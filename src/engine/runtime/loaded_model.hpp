@@ -33,6 +33,9 @@ struct LoadOptions {
   // A memory file for keys and values, kept by somebody who outlives this process: what is in it is adopted
   // (docs/formats/kv-arena.md). -1: memory of this process. The caller keeps it open while the model lives.
   int kv_fd = -1;
+  // The same for packed weights (docs/formats/weights-image.md): whoever has the file first packs into it.
+  int image_fd = -1;
+  Log* log = nullptr;  // for notes on the way; may be null
 };
 
 inline constexpr std::uint32_t kDefaultCtxTok = 8192;

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/check.hpp"
+#include "base/checksum.hpp"
 #include "base/concat.hpp"
 #include "engine/device/cpu/packed.hpp"
 #include "engine/quant/codec.hpp"
@@ -21,6 +22,10 @@ constexpr std::uint32_t kRowChunk = 8;  // rows in a chunk of a row-wise operati
 constexpr std::uint32_t kRowPanel =
     128;  // rows whose activations stay in cache while a chunk's weights pass by
 constexpr std::uint32_t kGluPanel = 32;  // rows of gate and up results held on one thread
+constexpr std::uint32_t kWide =
+    2 * kRowGroup;  // outputs of gate and up that a thread makes at once
+constexpr std::size_t kGluFloats = 2 * kGluPanel * kWide;
+constexpr std::size_t kProbeBytes = 4096;  // of a source weight, by which an image knows it
 
 constexpr std::uint32_t round_up(std::uint32_t n, std::uint32_t to) {
   return (n + to - 1) / to * to;
@@ -38,8 +43,11 @@ void check_float_environment() {
 
 }  // namespace
 
-CpuDevice::CpuDevice(const CpuDeviceOptions& options)
-    : options_(options), kernels_(kernel_table(options.isa)), pool_(options.n_threads) {
+CpuDevice::CpuDevice(const CpuDeviceOptions& options, std::optional<WeightsImage> image)
+    : options_(options),
+      image_(std::move(image)),
+      kernels_(kernel_table(options.isa)),
+      pool_(options.n_threads) {
   weights_.resize(1);
   vectors_.resize(1);
   rows_.resize(1);
@@ -70,14 +78,27 @@ Result<CpuDevice::PackedWeight> CpuDevice::pack(QuantType type, std::uint32_t n_
   PackedWeight weight{
       .type = type, .n_out = n_out, .n_in = n_in, .group_bytes = packed_group_bytes(type, n_in)};
   const std::uint32_t n_groups = ceil_div(n_out, kRowGroup);
-  DW_ASSIGN(weight.packed, CpuMemory::allocate(weight.group_bytes * n_groups));
+  const std::size_t n_bytes = weight.group_bytes * n_groups;
+  weight_bytes_ += n_bytes;
+  if (image_) {
+    const WeightLabel label{
+        .type = static_cast<std::uint32_t>(type),
+        .n_out = n_out,
+        .n_in = n_in,
+        .n_bytes = n_bytes,
+        .source_sum = checksum64(data.first(std::min(data.size(), kProbeBytes)))};
+    DW_ASSIGN(weight.packed, image_->next(label));
+    if (image_->is_complete()) return weight;
+  } else {
+    DW_ASSIGN(weight.packed, CpuMemory::allocate(n_bytes));
+  }
   pool_.begin_step();
   pool_.run(n_groups, [&](std::uint32_t group, std::uint32_t) {
     pack_row_group(type, data.data(), row_bytes, n_out, n_in, group * kRowGroup,
                    weight.packed.data() + group * weight.group_bytes);
   });
   pool_.end_step();
-  weight_bytes_ += weight.packed.n_bytes();
+  if (image_) weight.packed.make_read_only();  // others read it too
   return weight;
 }
 
@@ -109,14 +130,27 @@ Vector CpuDevice::add_vector(std::span<const float> values) {
           static_cast<std::uint32_t>(values.size())};
 }
 
-Rows CpuDevice::add_rows(std::uint32_t width) {
+Result<Rows> CpuDevice::add_rows(std::uint32_t width) {
   RowBuffer buffer{.width = width, .stride = round_up(width, 16)};
-  auto memory = CpuMemory::allocate(sizeof(float) * buffer.stride *
-                                    static_cast<std::size_t>(options_.n_max_rows));
-  DW_CHECK(memory.has_value(), "address space for row buffers");
-  buffer.memory = std::move(memory).value();
+  DW_ASSIGN(buffer.memory, CpuMemory::allocate(sizeof(float) * buffer.stride *
+                                               static_cast<std::size_t>(options_.n_max_rows)));
   rows_.push_back(std::move(buffer));
-  return {static_cast<std::uint32_t>(rows_.size() - 1), width};
+  return Rows{static_cast<std::uint32_t>(rows_.size() - 1), width};
+}
+
+Status CpuDevice::end_load() {
+  const std::size_t n_rows = options_.n_max_rows;
+  for (ActSlot& slot : acts_) {
+    DW_ASSIGN(slot.f32_memory,
+              CpuMemory::allocate(n_rows * sizeof(float) * round_up(max_act_width_, 32)));
+    DW_ASSIGN(slot.q8_memory, CpuMemory::allocate(n_rows * sizeof(Q8Block) *
+                                                  ceil_div(max_act_width_, kQ8BlockLen)));
+  }
+  const std::size_t n_floats = std::max<std::size_t>(
+      kGluFloats, attention_scratch_floats(kMaxTileQueries, kv_shape_.d_head));
+  for (ThreadScratch& scratch : scratch_) scratch.floats.resize(n_floats);
+  if (image_) DW_TRY(image_->complete());
+  return {};
 }
 
 Status CpuDevice::set_kv_arena(const KvShape& shape, std::span<std::byte> blocks) {
@@ -193,14 +227,6 @@ void CpuDevice::embed_rows(Weight table, Rows out) {
 CpuDevice::ActSlot& CpuDevice::next_act(std::uint32_t width) {
   last_act_ = 1 - last_act_;
   ActSlot& slot = acts_[last_act_];
-  if (slot.f32_memory.data() == nullptr) {  // the first step
-    const std::size_t n_rows = options_.n_max_rows;
-    auto f32 = CpuMemory::allocate(n_rows * sizeof(float) * round_up(max_act_width_, 32));
-    auto q8 = CpuMemory::allocate(n_rows * sizeof(Q8Block) * ceil_div(max_act_width_, kQ8BlockLen));
-    DW_CHECK(f32.has_value() && q8.has_value(), "address space for activations");
-    slot.f32_memory = std::move(f32).value();
-    slot.q8_memory = std::move(q8).value();
-  }
   DW_CHECK(width <= max_act_width_, "an activation is as wide as some weight's input");
   slot.width = width;
   slot.stride = round_up(width, 32);
@@ -301,10 +327,7 @@ void CpuDevice::linear_add(Act act, Weight weight, Vector bias, Rows x) {
 /// 32 outputs for all rows: both products, SwiGLU, and the 32 results quantised on the spot.
 void CpuDevice::glu_chunk(ActSlot& in, const PackedWeight& gate, const PackedWeight& up,
                           std::uint32_t chunk, std::uint32_t thread, ActSlot& out) {
-  constexpr std::uint32_t kWide = 2 * kRowGroup;
-  std::vector<float>& floats = scratch_[thread].floats;
-  if (floats.size() < 2 * kGluPanel * kWide) floats.resize(2 * kGluPanel * kWide);
-  float* gates = floats.data();
+  float* gates = scratch_[thread].floats.data();
   float* ups = gates + kGluPanel * kWide;
   const std::uint32_t n_groups = ceil_div(gate.n_out, kRowGroup);
   const std::uint32_t n_here = std::min(2U, n_groups - 2 * chunk);
@@ -378,8 +401,6 @@ void CpuDevice::attend(const AttentionTask& task, std::uint32_t kv_head, Rows q,
       n_valid_keys[n_queries++] = sequence.pos_begin + task.first_row + i + 1;
     }
   }
-  const std::size_t n_floats = attention_scratch_floats(n_queries, params.d_head);
-  if (scratch.floats.size() < n_floats) scratch.floats.resize(n_floats);
   kernels_.attention[static_cast<std::size_t>(kv_shape_.type)](
       {.queries = queries,
        .outputs = outputs,

@@ -4,11 +4,13 @@
 #include <array>
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "engine/device/cpu/compute_pool.hpp"
 #include "engine/device/cpu/cpu_memory.hpp"
 #include "engine/device/cpu/kernels.hpp"
+#include "engine/device/cpu/weights_image.hpp"
 #include "engine/device/device.hpp"
 
 namespace deepwell::engine {
@@ -22,15 +24,17 @@ struct CpuDeviceOptions {
 
 class CpuDevice final : public Device {
  public:
-  explicit CpuDevice(const CpuDeviceOptions& options);
+  /// With an image the packed weights lie in it; without, in memory of this process.
+  explicit CpuDevice(const CpuDeviceOptions& options, std::optional<WeightsImage> image = {});
 
   Result<Weight> add_weight(QuantType type, std::uint32_t n_out, std::uint32_t n_in,
                             std::span<const std::byte> data) override;
   Result<Weight> add_embedding(QuantType type, std::uint32_t n_out, std::uint32_t n_in,
                                std::span<const std::byte> data, bool is_tied) override;
   Vector add_vector(std::span<const float> values) override;
-  Rows add_rows(std::uint32_t width) override;
+  Result<Rows> add_rows(std::uint32_t width) override;
   Status set_kv_arena(const KvShape& shape, std::span<std::byte> blocks) override;
+  Status end_load() override;
   std::uint64_t weight_bytes() const override { return weight_bytes_; }
   std::uint32_t n_max_rows() const override { return options_.n_max_rows; }
 
@@ -110,6 +114,7 @@ class CpuDevice final : public Device {
   const float* vector_data(Vector v) const { return v ? vectors_[v.index].data() : nullptr; }
 
   CpuDeviceOptions options_;
+  std::optional<WeightsImage> image_;  // outlives the weights' mappings
   const KernelTable& kernels_;
   ComputePool pool_;
   std::vector<PackedWeight> weights_;        // [0] is "none"

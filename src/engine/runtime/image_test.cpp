@@ -1,0 +1,194 @@
+// Packed weights in a memory file: packed once, by whoever comes first and lives.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+
+#include "engine/runtime/child_process.hpp"
+#include "engine/runtime/collector.hpp"
+#include "engine/runtime/engine.hpp"
+#include "engine/runtime/tiny_golden.hpp"
+
+namespace deepwell::engine {
+namespace {
+
+constexpr const char* kModel = "qwen2-tied-gqa4-d64-k-mix";
+constexpr const char* kOther = "llama-tied-gqa2-d16-f16";
+
+class ImageFile {
+ public:
+  ImageFile() : fd_(::memfd_create("image", MFD_CLOEXEC | MFD_ALLOW_SEALING)) {}
+  ~ImageFile() { ::close(fd_); }
+  int fd() const { return fd_; }
+  /// From now on nobody can pack into it.
+  void seal() const {
+    ASSERT_EQ(0, ::fcntl(fd_, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK));
+  }
+
+ private:
+  int fd_;
+};
+
+LoadOptions options_of(int image_fd, const char* model = kModel) {
+  return {.path = (kTinyGoldens / (std::string(model) + ".gguf")).string(),
+          .n_threads = 1,
+          .image_fd = image_fd};
+}
+
+std::vector<float> logits_of(LoadedModel& model) {
+  std::vector<std::uint32_t> blocks;
+  model.blocks.take(1, blocks);
+  StepBatch batch;
+  const std::vector<TokenId> tokens{5, 6, 7, 200};
+  batch.add(tokens, 0, blocks, Outputs::kLast);
+  model.forward(batch);
+  model.blocks.release(blocks);
+  const auto logits = model.logits(0);
+  return {logits.begin(), logits.end()};
+}
+
+std::vector<float> expected_logits(const char* model = kModel) {
+  LoadedModel alone = load_or_die(options_of(-1, model));
+  return logits_of(alone);
+}
+
+void expect_right(LoadedModel& model, const char* name = kModel) {
+  EXPECT_EQ(expected_logits(name), logits_of(model));
+}
+
+/// A log that knows whether it was warned.
+struct Warnings final : Log {
+  void write(LogLevel level, std::string_view) override {
+    if (level == LogLevel::kWarn) has_any.store(true);
+  }
+  std::atomic<bool> has_any{false};
+};
+
+class Pipe {
+ public:
+  Pipe() { EXPECT_EQ(0, ::pipe(ends_)); }
+  ~Pipe() {
+    ::close(ends_[0]);
+    ::close(ends_[1]);
+  }
+  void tell() const { EXPECT_EQ(1, ::write(ends_[1], "x", 1)); }
+  void wait() const {
+    char c = 0;
+    EXPECT_EQ(1, ::read(ends_[0], &c, 1));
+  }
+
+ private:
+  int ends_[2] = {-1, -1};
+};
+
+TEST(WeightsImage, SparesASuccessorThePacking) {
+  ImageFile file;
+  EXPECT_EQ(0, wait_child(start_child([&] {
+              LoadedModel first = load_or_die(options_of(file.fd()));
+              expect_right(first);
+            })));
+  file.seal();
+  Warnings log;
+  LoadOptions options = options_of(file.fd());
+  options.log = &log;
+  LoadedModel second = load_or_die(options);
+  expect_right(second);
+  EXPECT_FALSE(log.has_any.load());
+}
+
+TEST(WeightsImage, IsPackedAnewAfterAPackerThatDiedHalfWay) {
+  ImageFile file;
+  for (const double fraction : {0.0, 0.3, 0.9, 1.0}) {
+    EXPECT_TRUE(WIFSIGNALED(wait_child(start_child([&] {
+      LoadOptions options = options_of(file.fd());
+      options.on_progress = [fraction](double done) {
+        if (done >= fraction) ::kill(::getpid(), SIGKILL);
+      };
+      load_or_die(options);
+    }))));
+    LoadedModel next = load_or_die(options_of(file.fd()));
+    expect_right(next);
+    ASSERT_EQ(0, ::ftruncate(file.fd(), 8192));  // damaged for the next round
+  }
+}
+
+TEST(WeightsImage, IsPackedByOneWhileOthersWait) {
+  ImageFile file;
+  Pipe is_packing;
+  const pid_t packer = start_child([&] {
+    LoadOptions options = options_of(file.fd());
+    options.on_progress = [&, has_told = false](double) mutable {
+      if (!std::exchange(has_told, true)) is_packing.tell();
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    };
+    LoadedModel model = load_or_die(options);
+    expect_right(model);
+  });
+  is_packing.wait();
+  std::vector<pid_t> waiting;
+  for (int i = 0; i < 3; ++i) {
+    waiting.push_back(start_child([&] {
+      Warnings log;
+      LoadOptions options = options_of(file.fd());
+      options.log = &log;
+      LoadedModel model = load_or_die(options);
+      expect_right(model);
+      EXPECT_FALSE(log.has_any.load());
+    }));
+  }
+  EXPECT_EQ(0, wait_child(packer));
+  for (const pid_t child : waiting) EXPECT_EQ(0, wait_child(child));
+}
+
+TEST(WeightsImage, IsNotTakenFromWhoReadsIt) {
+  ImageFile file;
+  Pipe is_loaded, may_end;
+  const pid_t reader = start_child([&] {
+    LoadedModel model = load_or_die(options_of(file.fd()));
+    is_loaded.tell();
+    may_end.wait();
+    expect_right(model);
+  });
+  is_loaded.wait();
+  {
+    Warnings log;
+    LoadOptions options = options_of(file.fd(), kOther);
+    options.log = &log;
+    LoadedModel other = load_or_die(options);
+    expect_right(other, kOther);
+    EXPECT_TRUE(log.has_any.load());
+  }
+  may_end.tell();
+  EXPECT_EQ(0, wait_child(reader));
+  // Nobody reads it any more.
+  LoadedModel other = load_or_die(options_of(file.fd(), kOther));
+  expect_right(other, kOther);
+}
+
+TEST(WeightsImage, WithAnotherWeightIsNotUsed) {
+  ImageFile file;
+  wait_child(start_child([&] { load_or_die(options_of(file.fd())); }));
+  const off_t n_bytes = ::lseek(file.fd(), 0, SEEK_END);
+  std::vector<std::byte> bytes(static_cast<std::size_t>(n_bytes));
+  ASSERT_EQ(n_bytes, ::pread(file.fd(), bytes.data(), bytes.size(), 0));
+  // Whatever is not zero in the last page is the last weight's label or its end.
+  std::size_t last = bytes.size() - 1;
+  while (bytes[last] == std::byte{0}) --last;
+  const std::byte flipped = bytes[last] ^ std::byte{1};
+  ASSERT_EQ(1, ::pwrite(file.fd(), &flipped, 1, static_cast<off_t>(last)));
+  Warnings log;
+  LoadOptions options = options_of(file.fd());
+  options.log = &log;
+  LoadedModel model = load_or_die(options);
+  expect_right(model);
+  EXPECT_TRUE(log.has_any.load());
+}
+
+TEST(WeightsImage, NeedsAMemoryFile) {
+  const auto model = LoadedModel::load(options_of(12345));
+  ASSERT_FALSE(model);
+  EXPECT_NE(std::string::npos, model.error().message.find("weights image"))
+      << model.error().message;
+}
+
+}  // namespace
+}  // namespace deepwell::engine
