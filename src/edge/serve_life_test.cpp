@@ -2,10 +2,14 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <set>
 
 #include "base/concat.hpp"
+#include "base/ids.hpp"
+#include "base/listen_socket.hpp"
 #include "edge/testing/served_synthetic.hpp"
 #include "edge/testing/streamed.hpp"
 
@@ -144,6 +148,162 @@ TEST(ServeLife, DrainsWhatRunsAndRefusesWhatIsNew) {
   EXPECT_TRUE(whole.is_whole);
   EXPECT_EQ(read_stream(whole).content, std::string(100, 'x'));
   EXPECT_TRUE(server.wait_until_left(5000ms));
+}
+
+TEST(ServeLife, TellsStreamsThatOutlastTheDrainHowToGoOn) {
+  SyntheticOptions synthetic;
+  synthetic.pace = 5ms;
+  ServeOptions options;
+  options.drain_timeout = 0s;
+  std::atomic<int> n_drained = 0;
+  options.on_drained = [&n_drained] { ++n_drained; };
+  ServedSynthetic server(std::move(synthetic), options);
+  RawClient running(server.port());
+  running.send(
+      post_request("/v1/chat/completions", chat_body(R"(,"stream":true,"max_tokens":4000)")));
+  ASSERT_TRUE(eventually([&] { return server.generator().status().n_generated_tok > 3; }));
+  server.stop(StopRequest::kDrain);
+  EXPECT_TRUE(server.wait_until_left(5000ms));
+  const Reply reply = running.receive();
+  EXPECT_FALSE(reply.is_whole);
+  const auto events = parse_events(reply.body);
+  ASSERT_FALSE(events.empty());
+  EXPECT_EQ(events.back().event, "error");
+  const json error = json::parse(events.back().data)["error"];
+  EXPECT_EQ(error["code"], "shutting_down");
+  EXPECT_EQ(error["resumable"], true);
+  EXPECT_EQ(n_drained, 1);
+}
+
+// A client that keeps its connection may send its next request at any moment of the drain.
+TEST(ServeLife, AnswersOnOpenConnectionsWhileItDrains) {
+  SyntheticOptions synthetic = saying(std::string(100, 'x'), 5ms);
+  ServedSynthetic server(std::move(synthetic));
+  RawClient kept(server.port());
+  kept.send(get_request("/readyz"));
+  EXPECT_EQ(kept.receive().status, 200);
+  RawClient running(server.port());
+  running.send(post_request("/v1/chat/completions", chat_body()));
+  ASSERT_TRUE(eventually([&] { return server.generator().status().n_running == 1; }));
+  server.stop(StopRequest::kDrain);
+  ASSERT_TRUE(eventually([&] { return server.send(get_request("/readyz")).status == 503; }));
+  kept.send(post_request("/v1/chat/completions", chat_body()));
+  const Reply late = kept.receive();
+  EXPECT_EQ(late.status, 503);
+  EXPECT_EQ(late.headers.at("connection"), "close");
+  EXPECT_EQ(running.receive().status, 200);
+}
+
+TEST(ServeLife, HandsOverWithoutRefusingWhoIsConnected) {
+  ServedSynthetic server(saying("abc"));
+  RawClient kept(server.port());
+  kept.send(get_request("/readyz"));
+  EXPECT_EQ(kept.receive().status, 200);
+  server.stop(StopRequest::kHandOver);
+  EXPECT_TRUE(eventually([&] { return !RawClient(server.port()).is_connected(); }));
+  EXPECT_FALSE(server.wait_until_left(50ms)) << "a client may be about to send";
+  kept.send(post_request("/v1/chat/completions", chat_body()));
+  const Reply last = kept.receive();
+  EXPECT_EQ(last.status, 200);
+  EXPECT_EQ(last.headers.at("connection"), "close");
+  kept.close();
+  EXPECT_TRUE(server.wait_until_left(5000ms));
+}
+
+TEST(ServeLife, TellsHowLoadingGoesAndServesWhenItIsDone) {
+  std::atomic<bool> is_ready = false;
+  ServeOptions options;
+  options.readiness = [&is_ready] {
+    return Readiness{
+        .is_ready = is_ready.load(), .progress = 0.25, .eta = 12.3, .text = "loading x"};
+  };
+  auto socket = open_listen_socket("127.0.0.1", 0);
+  ASSERT_TRUE(socket);
+  const std::uint16_t port = socket->port;
+  options.listen_fd = socket->fd.release();
+  std::unique_ptr<ServedSynthetic> server;
+  auto starting = std::async(std::launch::async, [&] {
+    server = std::make_unique<ServedSynthetic>(saying("abc"), options);
+  });
+  const auto chat = [port] {
+    return testing::exchange(port, post_request("/v1/chat/completions", chat_body()));
+  };
+  const Reply refused = chat();
+  EXPECT_EQ(refused.status, 503);
+  EXPECT_EQ(refused.headers.at("retry-after"), "13");
+  const json error = json::parse(refused.body)["error"];
+  EXPECT_EQ(error["code"], "model_loading");
+  EXPECT_EQ(error["progress"], 0.25);
+  EXPECT_EQ(testing::exchange(port, get_request("/v1/models")).status, 503);
+  EXPECT_EQ(testing::exchange(port, get_request("/v1/streams/x")).status, 503);
+  EXPECT_EQ(testing::exchange(port, get_request("/livez")).status, 200);
+  EXPECT_EQ(testing::exchange(port, get_request("/metrics")).status, 200);
+  const Reply readyz = testing::exchange(port, get_request("/readyz"));
+  EXPECT_EQ(readyz.status, 503);
+  EXPECT_EQ(json::parse(readyz.body)["status"], "loading");
+  is_ready = true;
+  starting.get();
+  EXPECT_EQ(chat().status, 200);
+  EXPECT_EQ(testing::exchange(port, get_request("/readyz")).status, 200);
+}
+
+TEST(ServeLife, ShowsItsWorkersAndIsNotReadyWithoutOne) {
+  std::atomic<bool> has_worker = true;
+  ServeOptions options;
+  options.workers = [&has_worker] {
+    WorkerReport worker;
+    worker.epoch = 3;
+    worker.state = has_worker ? "busy" : "stalled";
+    worker.last_token_age_ms = 7;
+    return std::vector<WorkerReport>{worker};
+  };
+  const ServedSynthetic server(saying("abc"), options);
+  EXPECT_EQ(server.send(get_request("/readyz")).status, 200);
+  const json deep = json::parse(server.send(get_request("/healthz?deep=1")).body);
+  EXPECT_EQ(deep["workers"][0]["state"], "busy");
+  EXPECT_EQ(deep["workers"][0]["epoch"], 3);
+  EXPECT_EQ(deep["workers"][0]["last_token_age_ms"], 7);
+  EXPECT_EQ(deep["journal"]["degraded"], false);
+  EXPECT_FALSE(json::parse(server.send(get_request("/healthz")).body).contains("workers"));
+  has_worker = false;
+  EXPECT_EQ(server.send(get_request("/readyz")).status, 503);
+  EXPECT_EQ(server.send(get_request("/livez")).status, 200);
+}
+
+TEST(ServeLife, RefusesATenantThatHasItsShareOfTheQueue) {
+  const std::string keys = concat(::testing::TempDir(), random_id("keys-"));
+  std::ofstream(keys) << "alice = sk-a\nbob = sk-b\n";
+  SyntheticOptions synthetic;
+  synthetic.n_slots = 1;
+  synthetic.n_queue = 4;
+  synthetic.pace = 5ms;
+  ServeOptions options;
+  options.keys.key_file_path = keys;
+  options.n_parallel = 1;
+  options.max_waiting = 4;
+  ServedSynthetic server(std::move(synthetic), options);
+  const auto ask = [](std::string_view key, int n_tok) {
+    return post_request("/v1/chat/completions", chat_body(concat(R"(,"max_tokens":)", n_tok)),
+                        concat("X-Api-Key: ", key, "\r\n"));
+  };
+  std::vector<std::unique_ptr<RawClient>> clients;
+  for (std::uint32_t i = 0; i < 3; ++i) {  // one runs, two wait: half of the queue
+    clients.push_back(std::make_unique<RawClient>(server.port()));
+    clients.back()->send(ask("sk-a", 4000));
+    ASSERT_TRUE(eventually([&] {
+      const auto status = server.generator().status();
+      return status.n_running + status.n_waiting == i + 1 && status.n_generated_tok > 0;
+    }));
+  }
+  const Reply refused = server.send(ask("sk-a", 1));
+  EXPECT_EQ(refused.status, 429) << refused.body;
+  EXPECT_EQ(json::parse(refused.body)["error"]["code"], "tenant_queue_full");
+  EXPECT_EQ(json::parse(refused.body)["error"]["queue_position"], 3);
+  EXPECT_TRUE(refused.headers.contains("retry-after"));
+  RawClient other(server.port());
+  other.send(ask("sk-b", 1));  // has its own share
+  EXPECT_TRUE(eventually([&] { return server.generator().status().n_waiting == 3; }));
+  std::filesystem::remove(keys);
 }
 
 TEST(ServeLife, LeavesAtOnceWhenAskedTo) {

@@ -56,14 +56,19 @@ struct Place {
   const fs::path folder = fs::temp_directory_path() / random_id("deepwell-edge-");
 };
 
-// A stream that is being read; `seen` has its bytes up to a mark, and `id` names it.
+// A stream that is being read; `seen` has the bytes of so many events at least, `id` names it.
 struct OpenStream {
-  OpenStream(const ServedSynthetic& server, const std::string& fields, const std::string& mark)
+  OpenStream(const ServedSynthetic& server, const std::string& fields, std::size_t n_events)
       : client(server.port()) {
     client.send(post_request("/v1/chat/completions", chat_body(fields)));
     EXPECT_TRUE(eventually([&] {
       seen += client.receive_some();
-      return seen.find(mark) != std::string::npos;
+      std::size_t n_seen = 0;
+      for (auto at = seen.find("data: "); at != std::string::npos;
+           at = seen.find("data: ", at + 1)) {
+        ++n_seen;
+      }
+      return n_seen >= n_events;
     })) << seen;
     const auto begin = seen.find("chatcmpl-");
     id = seen.substr(begin, seen.find_first_of("\"\r", begin) - begin);
@@ -127,7 +132,7 @@ TEST(Streams, ServeSeveralReadersOfARunningAnswerAtOnce) {
   SyntheticOptions synthetic;
   synthetic.pace = 2ms;
   ServedSynthetic server(std::move(synthetic));
-  const OpenStream first(server, R"(,"stream":true,"max_tokens":150,"n":2,"seed":3)", "id: 5");
+  const OpenStream first(server, R"(,"stream":true,"max_tokens":150,"n":2,"seed":3)", 12);
   const std::string& id = first.id;
   auto second = std::async(std::launch::async, [&] { return read_from(server, id, "3.2"); });
   const Reply third = read_from(server, id, "", "Last-Event-ID: 0.0\r\n");
@@ -153,7 +158,7 @@ TEST(Streams, GoOnForAGraceWithoutAReader) {
   SyntheticOptions synthetic;
   synthetic.pace = 2ms;
   ServedSynthetic server(std::move(synthetic));
-  OpenStream stream(server, R"(,"stream":true,"max_tokens":100)", "id: 1\n");
+  OpenStream stream(server, R"(,"stream":true,"max_tokens":100)", 2);
   const std::string& id = stream.id;
   stream.client.close(true);
   std::this_thread::sleep_for(50ms);
@@ -168,7 +173,7 @@ TEST(Streams, AreAbandonedWhenTheGraceHasPassed) {
   ServeOptions options;
   options.reattach_grace = 50ms;
   ServedSynthetic server(std::move(synthetic), options);
-  OpenStream stream(server, R"(,"stream":true,"max_tokens":4000)", "id: 1\n");
+  OpenStream stream(server, R"(,"stream":true,"max_tokens":4000)", 2);
   const std::string& id = stream.id;
   stream.client.close(true);
   EXPECT_TRUE(eventually([&] { return server.generator().n_cancelled() == 1; }));
@@ -182,7 +187,7 @@ TEST(Streams, EndWhenTheirClientSaysSo) {
   SyntheticOptions synthetic;
   synthetic.pace = 2ms;
   ServedSynthetic server(std::move(synthetic));
-  OpenStream stream(server, R"(,"stream":true,"max_tokens":4000)", "id: 1\n");
+  OpenStream stream(server, R"(,"stream":true,"max_tokens":4000)", 2);
   const std::string& id = stream.id;
   const std::string stop =
       concat("DELETE /v1/streams/", id, " HTTP/1.1\r\nHost: localhost\r\n\r\n");
@@ -290,15 +295,9 @@ TEST(Restart, GoesOnWithTheVeryAnswerOfTheDeadServer) {
   std::string id;
   {
     ServedSynthetic server(synthetic, place.options("front-1"));
-    RawClient client(server.port());
-    client.send(post_request("/v1/chat/completions",
-                             chat_body(R"(,"stream":true,"max_tokens":120,"n":2)")));
-    ASSERT_TRUE(eventually([&] {
-      seen += client.receive_some();
-      return seen.find("id: 9") != std::string::npos;
-    }));
-    id = seen.substr(seen.find("chatcmpl-"),
-                     seen.find_first_of("\"\r", seen.find("chatcmpl-")) - seen.find("chatcmpl-"));
+    const OpenStream stream(server, R"(,"stream":true,"max_tokens":120,"n":2)", 22);
+    seen = stream.seen;
+    id = stream.id;
     // Dies without a word, as far as the journal can see: its rows stay running.
     server.stop(StopRequest::kNow);
     ASSERT_TRUE(server.wait_until_left(5000ms));
@@ -333,7 +332,7 @@ TEST(Restart, GoesOnWithTheVeryAnswerOfTheDeadServer) {
   gather(events, after);
   for (int i = 0; i < 2; ++i) {
     EXPECT_EQ(after[i].size(), 120U);
-    EXPECT_GE(before[i].size(), 8U);
+    EXPECT_GE(before[i].size(), 5U);
     EXPECT_TRUE(after[i].starts_with(before[i])) << before[i] << "\n" << after[i];
   }
 }
@@ -362,16 +361,7 @@ TEST(Restart, FailsAnswersOfAnotherModelWithATypedError) {
     SyntheticOptions slow;
     slow.pace = 5ms;
     ServedSynthetic server(std::move(slow), place.options("front-1"));
-    RawClient client(server.port());
-    client.send(
-        post_request("/v1/chat/completions", chat_body(R"(,"stream":true,"max_tokens":4000)")));
-    std::string seen;
-    ASSERT_TRUE(eventually([&] {
-      seen += client.receive_some();
-      return seen.find("id: 1\n") != std::string::npos;
-    }));
-    id = seen.substr(seen.find("chatcmpl-"),
-                     seen.find_first_of("\"\r", seen.find("chatcmpl-")) - seen.find("chatcmpl-"));
+    id = OpenStream(server, R"(,"stream":true,"max_tokens":4000)", 2).id;
     server.stop(StopRequest::kNow);
     ASSERT_TRUE(server.wait_until_left(5000ms));
   }
