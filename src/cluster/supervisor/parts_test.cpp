@@ -2,6 +2,8 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <thread>
@@ -211,6 +213,31 @@ TEST(AdminSocket, KeepsWhoeverWaitsForAReport) {
   ASSERT_TRUE(lines) << lines.error().message;
   EXPECT_EQ(lines->back(), "ok");
   EXPECT_EQ(seen, *lines);
+}
+
+TEST(AdminSocket, ReportsOnlyToThoseWhoAsked) {
+  const TemporaryDirectory directory;
+  const std::string path = join_path(directory.path, "control.sock");
+  AdminSocket socket = AdminSocket::open(path).value();
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  path.copy(address.sun_path, sizeof address.sun_path - 1);
+  ScopedFd clients[2];
+  for (ScopedFd& client : clients) {
+    client = ScopedFd(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+    ASSERT_EQ(::connect(client.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+  }
+  ASSERT_EQ(::send(clients[0].get(), "wait", 4, 0), 4);
+  const auto keep = [](std::string_view) { return std::vector<std::string>(); };
+  const SteadyTime now = std::chrono::steady_clock::now();
+  socket.serve(keep, now);
+  socket.report("news", false);
+  char text[16];
+  EXPECT_EQ(::recv(clients[0].get(), text, sizeof text, MSG_DONTWAIT), 4);
+  EXPECT_EQ(::recv(clients[1].get(), text, sizeof text, MSG_DONTWAIT), -1);
+  socket.serve(keep, now + AdminSocket::kRequestLimit);  // who does not ask is sent away
+  EXPECT_EQ(::recv(clients[1].get(), text, sizeof text, MSG_DONTWAIT), 0);
+  EXPECT_EQ(::recv(clients[0].get(), text, sizeof text, MSG_DONTWAIT), -1);
 }
 
 TEST(AdminSocket, SaysWhenNobodyIsThere) {

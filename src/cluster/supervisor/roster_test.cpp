@@ -431,6 +431,18 @@ TEST(Roster, EndsOldProcessesThatDoNotLeaveAfterAReload) {
   EXPECT_TRUE(world.hands.was_signalled(1, SIGTERM));
 }
 
+TEST(Roster, EndsAnOldWorkerThatWasJustBeingRestartedAtTheSwitch) {
+  World world({.n_workers = 1});
+  world.make_ready({1, 2});
+  ASSERT_TRUE(world.roster.reload(world.now));
+  world.make_ready({3});  // now the new front, 4, starts
+  world.die(1, SIGSEGV);  // its successor is 5
+  ASSERT_EQ(world.last_epoch(), 5U);
+  world.make_ready({4});
+  EXPECT_TRUE(world.hands.was_signalled(5, SIGTERM));
+  EXPECT_EQ(world.hands.signals.size(), 1U);
+}
+
 TEST(Roster, DropsAnOpenReloadWhenTheServerStops) {
   World world({.n_workers = 1});
   world.make_ready({1, 2});

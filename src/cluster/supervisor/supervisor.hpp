@@ -16,7 +16,9 @@
 // (its last 50 lines go into an incident), and descriptors from 3 on are those named in its arguments
 // and no other. It has its own process group, default signal dispositions and an empty mask. When
 // receive() on its control channel says kUnavailable, the supervisor is gone and the child must leave
-// by itself: nobody else would end it.
+// by itself: nobody else would end it. kDrain asks it to finish what runs and leave; SIGTERM comes when
+// nobody needs it any more (a worker gets it once every front has left), and SIGKILL 5 s later. A front
+// must tick from its start to its end, whatever else it does: 600 ms of silence are its death.
 #pragma once
 
 #include <cstdint>

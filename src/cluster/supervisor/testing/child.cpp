@@ -114,7 +114,10 @@ class Child {
     for (;;) {
       const bool is_silent = is_past("silent-after", start);
       if (!is_silent) (void)channel.send({.kind = ControlKind::kTick});
-      if (is_past("segv-after", start)) ::raise(SIGSEGV);
+      if (is_past("segv-after", start)) {
+        ::signal(SIGSEGV, SIG_DFL);  // sanitizers would turn it into an exit
+        ::raise(SIGSEGV);
+      }
       if (is_past("deaf-after", start)) {
         std::this_thread::sleep_for(milliseconds(50));
         continue;
