@@ -159,9 +159,13 @@ TEST(WeightsImage, IsNotTakenFromWhoReadsIt) {
   }
   may_end.tell();
   EXPECT_EQ(0, wait_child(reader));
-  // Nobody reads it any more.
-  LoadedModel other = load_or_die(options_of(file.fd(), kOther));
+  // Nobody reads it any more: it is the other's now.
+  Warnings log;
+  LoadOptions options = options_of(file.fd(), kOther);
+  options.log = &log;
+  LoadedModel other = load_or_die(options);
   expect_right(other, kOther);
+  EXPECT_FALSE(log.has_any.load());
 }
 
 TEST(WeightsImage, WithAnotherWeightIsNotUsed) {

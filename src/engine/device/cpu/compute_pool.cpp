@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "base/check.hpp"
+#include "engine/device/cpu/float_environment.hpp"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -138,6 +139,7 @@ void ComputePool::run_erased(std::uint32_t n_chunks, ChunkFn fn, void* context) 
 }
 
 void ComputePool::thread_main(std::uint32_t thread) {
+  check_float_environment();
   Politeness politeness;
   std::uint32_t n_seen = 0;
   for (;;) {

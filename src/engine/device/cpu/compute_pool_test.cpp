@@ -6,6 +6,10 @@
 #include <chrono>
 #include <numeric>
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 namespace deepwell::engine {
 namespace {
 
@@ -25,6 +29,18 @@ TEST(ComputePool, RunsEveryChunkOnce) {
     pool.end_step();
   }
 }
+
+#if defined(__x86_64__)
+TEST(ComputePoolDeathTest, RefusesThreadsThatFlushSubnormals) {
+  EXPECT_DEATH(
+      {
+        _mm_setcsr(_mm_getcsr() | 0x8040U);
+        ComputePool pool(2);
+        std::this_thread::sleep_for(std::chrono::seconds(5));
+      },
+      "FTZ");
+}
+#endif
 
 TEST(ComputePool, ShowsAnOperationsResultsToTheNext) {
   ComputePool pool(3);

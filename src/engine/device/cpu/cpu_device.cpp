@@ -7,12 +7,9 @@
 #include "base/check.hpp"
 #include "base/checksum.hpp"
 #include "base/concat.hpp"
+#include "engine/device/cpu/float_environment.hpp"
 #include "engine/device/cpu/packed.hpp"
 #include "engine/quant/codec.hpp"
-
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
 
 namespace deepwell::engine {
 
@@ -31,15 +28,6 @@ constexpr std::uint32_t round_up(std::uint32_t n, std::uint32_t to) {
   return (n + to - 1) / to * to;
 }
 constexpr std::uint32_t ceil_div(std::uint32_t n, std::uint32_t by) { return (n + by - 1) / by; }
-
-/// Flushing subnormals or another rounding mode would change results: a library may have set them behind us.
-void check_float_environment() {
-#if defined(__x86_64__)
-  constexpr unsigned kFlushOrRounding = 0x8000U | 0x0040U | 0x6000U;
-  DW_CHECK((_mm_getcsr() & kFlushOrRounding) == 0,
-           "FTZ, DAZ or another rounding mode is set on an engine thread");
-#endif
-}
 
 }  // namespace
 
