@@ -129,6 +129,7 @@ class ClusterGenerator::Core : public std::enable_shared_from_this<Core> {
   PrefixAffinity affinity_;
   std::unique_ptr<const engine::ModelDescription> model_;  // set once
   ClusterCounters counters_;
+  SteadyTime last_worker_seen_{};  // when one was eligible
   std::uint64_t last_order_ = 0;
   std::uint64_t last_attempt_ = 0;  // epochs of the protocol; begins above those of fronts before
   std::uint32_t capacity_ = 0;      // of the last workers that were up, while none is

@@ -30,7 +30,6 @@ struct Flight {
   std::uint32_t n_crashes = 0;     // it was in the step in which a worker crashed
   bool is_on_probation = false;    // resumed alone after a crash, until its next token
   bool was_resumed = false;
-  SteadyTime waiting_since{};  // while it has no attempt
 
   const Attempt* attempt_on(WorkerId worker) const {
     for (const Attempt& attempt : attempts) {

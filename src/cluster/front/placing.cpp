@@ -7,15 +7,24 @@
 
 namespace deepwell::cluster {
 
-using Clock = std::chrono::steady_clock;
+namespace {
+
+// What waits, waits here, where every worker that gets free can take it; a worker is given so many
+// beyond what it computes at once, lest a free place stay empty for a round trip.
+constexpr std::uint32_t kAhead = 2;
+
+}  // namespace
 
 bool ClusterGenerator::Core::has_capacity() const { return flights_.size() < capacity_; }
 
-/// A worker that may take the flight; null if none is eligible or all are full.
+/// A worker that may take the flight; null if none is eligible or all are full. Somebody reads a
+/// resumed answer already: it is not put behind others.
 ClusterGenerator::Core::Worker* ClusterGenerator::Core::choose(const Flight& flight) {
+  const bool needs_free_place = flight.was_resumed || !flight.attempts.empty();
   std::vector<Candidate> candidates;
   for (const auto& [id, worker] : workers_) {
-    const bool is_full = worker.flights.size() >= worker.n_parallel + worker.n_max_waiting;
+    const std::uint32_t n_ahead = needs_free_place ? 0 : std::min(kAhead, worker.n_max_waiting);
+    const bool is_full = worker.flights.size() >= worker.n_parallel + n_ahead;
     if (!worker.is_eligible() || is_full || flight.attempt_on(id) != nullptr) continue;
     candidates.push_back(
         {.id = id,
@@ -68,7 +77,7 @@ void ClusterGenerator::Core::drop_attempt(Tag tag, Flight& flight, Worker& worke
 }
 
 void ClusterGenerator::Core::wait_for_place(Tag tag, Flight& flight) {
-  if (waiting_.insert({flight.order, tag}).second) flight.waiting_since = Clock::now();
+  waiting_.insert({flight.order, tag});
 }
 
 /// In the order of arrival.
@@ -80,13 +89,12 @@ void ClusterGenerator::Core::place_waiting() {
     }
     return n == 0 ? capacity_ : n;
   }();
-  const std::vector<std::pair<std::uint64_t, Tag>> waiting(waiting_.begin(), waiting_.end());
-  for (const auto& [order, tag] : waiting) {
-    const auto found = flights_.find(tag);
-    if (found == flights_.end()) continue;
-    Worker* worker = choose(found->second);
+  while (!waiting_.empty()) {
+    const Tag tag = waiting_.begin()->second;
+    Flight& flight = flights_.at(tag);
+    Worker* worker = choose(flight);
     if (worker == nullptr) break;
-    start_attempt(tag, found->second, *worker);
+    start_attempt(tag, flight, *worker);
   }
   next_on_probation();
 }
@@ -196,12 +204,9 @@ void ClusterGenerator::Core::end(Tag tag) {
   }
   waiting_.erase({flight.order, tag});
   suspects_.erase({flight.order, tag});
-  const bool was_on_probation = on_probation_ == tag;
+  if (on_probation_ == tag) on_probation_.reset();
   flights_.erase(found);
-  if (was_on_probation) {
-    on_probation_.reset();
-    next_on_probation();
-  }
+  if (!waiting_.empty() || !suspects_.empty()) place_waiting();
 }
 
 }  // namespace deepwell::cluster
