@@ -193,6 +193,7 @@ AnswerBookOptions book_options(DialogueOptions& options, std::shared_ptr<QueueGa
   book.front_id = options.front_id.empty() ? random_id("front-") : std::move(options.front_id);
   book.dead_fronts = std::move(options.dead_fronts);
   book.reattach_grace = options.reattach_grace;
+  book.lease = options.lease;
   book.survives_process = options.survives_process;
   book.gate = std::move(gate);
   if (options.on_end) {

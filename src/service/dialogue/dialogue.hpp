@@ -49,6 +49,8 @@ struct DialogueOptions {
   std::string front_id;  // names this server in the journal; empty: one is drawn
   std::vector<std::string> dead_fronts;
   std::chrono::milliseconds reattach_grace{10'000};
+  // How long others leave answers alone whose server says nothing.
+  std::chrono::milliseconds lease{30'000};
   bool survives_process = false;  // what the journal holds is there after this process
   QueueLimits queue;
   /// Called once for each answer that ended, before any reader learns of it.

@@ -1,0 +1,329 @@
+// Tests of answers that outlive readers and servers, without sockets.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <optional>
+#include <thread>
+
+#include "base/ids.hpp"
+#include "base/thread_pool.hpp"
+#include "service/dialogue/answer_book.hpp"
+#include "service/dialogue/answer_reader.hpp"
+#include "service/dialogue/dialogue.hpp"
+#include "service/dialogue/testing/held_store.hpp"
+#include "service/dialogue/testing/synthetic_generator.hpp"
+#include "service/store/sqlite.hpp"
+
+namespace deepwell::service {
+namespace {
+
+using namespace std::chrono_literals;
+using testing::HeldStore;
+using testing::SyntheticGenerator;
+using testing::SyntheticOptions;
+
+template <class Condition>
+bool eventually(Condition condition) {
+  for (int i = 0; i < 1000; ++i) {
+    if (condition()) return true;
+    std::this_thread::sleep_for(5ms);
+  }
+  return false;
+}
+
+// What a reader put together.
+struct Read {
+  std::string text;
+  std::optional<Error> error;
+};
+
+class LiveTest : public ::testing::Test {
+ protected:
+  std::unique_ptr<Dialogue> make(std::string front_id, std::vector<std::string> dead_fronts = {}) {
+    DialogueOptions options;
+    options.front_id = std::move(front_id);
+    options.dead_fronts = std::move(dead_fronts);
+    options.lease = 300ms;
+    options.survives_process = true;
+    options.on_end = [this](const AnswerSummary& summary) {
+      n_continued_ += summary.is_continued ? 1 : 0;
+      ++n_ended_;
+    };
+    auto made = Dialogue::create(*generator_, pool_, store_, null_log(), std::move(options));
+    EXPECT_TRUE(made) << (made ? "" : made.error().message);
+    return made ? std::move(*made) : nullptr;
+  }
+
+  Result<std::unique_ptr<Answer>> start(Dialogue& dialogue, std::uint32_t max_tokens,
+                                        std::string key = "") {
+    Turn turn;
+    turn.messages.push_back({.role = "user", .content = "hi"});
+    turn.max_tokens = max_tokens;
+    Ask ask{.id = random_id("chatcmpl-"), .model = "m", .is_streamed = true};
+    ask.request_hash = key.empty() ? "" : "hash";
+    ask.idempotency_key = std::move(key);
+    return sync_wait(dialogue.start(std::move(turn), std::move(ask), local_principal(), home_));
+  }
+  Result<std::unique_ptr<Answer>> attach(Dialogue& dialogue, std::string id) {
+    const auto at_start = [](std::uint32_t n) -> Result<Cursor> { return cursor_at_start(n); };
+    return sync_wait(dialogue.attach(std::move(id), at_start, local_principal(), home_));
+  }
+
+  Task<Result<std::vector<AnswerDelta>>> next(Answer& answer, std::chrono::milliseconds limit) {
+    co_await resume_on(home_);
+    const CancelToken never;
+    const SteadyTime deadline = std::chrono::steady_clock::now() + limit;
+    co_return co_await answer.next(deadline, never);
+  }
+  Read read_all(Answer& answer) {
+    Read read;
+    while (!answer.is_finished()) {
+      auto deltas = sync_wait(next(answer, 10s));
+      if (!deltas) {
+        read.error = std::move(deltas).error();
+        break;
+      }
+      for (const AnswerDelta& delta : *deltas) read.text += delta.content;
+    }
+    return read;
+  }
+  StreamRecord record(const std::string& id) {
+    auto look = [&](StoreDone<StreamRecord> done) { store_.find(id, std::move(done)); };
+    return sync_wait(await_store<StreamRecord>(home_, look)).value_or({});
+  }
+
+  ThreadPool pool_{2};
+  ThreadPool home_{1};
+  HeldStore store_{open_sqlite_store({}, null_log())};
+  std::atomic<int> n_continued_ = 0;
+  std::atomic<int> n_ended_ = 0;
+  std::unique_ptr<SyntheticGenerator> generator_ =
+      std::make_unique<SyntheticGenerator>(SyntheticOptions{.pace = 1ms});
+};
+
+TEST_F(LiveTest, GivesNothingBeforeTheJournalHasTheAnswer) {
+  const auto dialogue = make("a");
+  store_.hold_admissions();
+  auto answer = start(*dialogue, 5);
+  ASSERT_TRUE(answer);
+  ASSERT_TRUE(eventually([this] { return generator_->status().n_generated_tok == 5; }));
+  EXPECT_FALSE((*answer)->is_decided());
+  EXPECT_EQ(sync_wait(next(**answer, 30ms)).error().code, Code::kDeadlineExceeded);
+  store_.release();
+  EXPECT_EQ(read_all(**answer).text.size(), 5U);
+  EXPECT_TRUE((*answer)->is_resumable());
+}
+
+TEST_F(LiveTest, JournalsWhatAnAnswerCameTo) {
+  const auto dialogue = make("a");
+  auto answer = start(*dialogue, 5);
+  const std::string id = (*answer)->info().id;
+  const std::string text = read_all(**answer).text;
+  ASSERT_TRUE(eventually([&] { return record(id).state == StreamState::kFinished; }));
+  const auto outcome = decode_outcome(record(id).outcome);
+  ASSERT_TRUE(outcome);
+  EXPECT_EQ(outcome->choices.at(0).ids.size(), 5U);
+  EXPECT_EQ(outcome->usage, (*answer)->usage());
+  EXPECT_EQ(dialogue->stats().n_live, 0U) << "a journalled answer needs no memory";
+  EXPECT_EQ(read_all(**attach(*dialogue, id)).text, text);
+}
+
+TEST_F(LiveTest, KeepsAnEndUntilTheJournalTakesIt) {
+  const auto dialogue = make("a");
+  store_.fail_ends(2);
+  auto answer = start(*dialogue, 5);
+  const std::string id = (*answer)->info().id;
+  const std::string text = read_all(**answer).text;
+  ASSERT_TRUE(eventually([this] { return n_ended_ == 1; }));
+  EXPECT_EQ(read_all(**attach(*dialogue, id)).text, text);
+  EXPECT_EQ(record(id).state, StreamState::kRunning);
+  EXPECT_TRUE(eventually([&] { return record(id).state == StreamState::kFinished; }));
+  EXPECT_TRUE(eventually([&] { return dialogue->stats().n_live == 0; }));
+}
+
+TEST_F(LiveTest, SubmitsTheSameTagsSeedAndPromptAfterItsServerLeft) {
+  std::mutex mutex;
+  std::vector<engine::GenerateRequest> submitted;
+  SyntheticOptions options;
+  options.pace = 1ms;
+  options.script = [&](const engine::GenerateRequest& request) {
+    const std::lock_guard lock(mutex);
+    submitted.push_back(request);
+    return std::string(300, 'x');
+  };
+  generator_ = std::make_unique<SyntheticGenerator>(options);
+  std::string id;
+  {
+    auto dialogue = make("a");
+    auto answer = start(*dialogue, 300);
+    id = (*answer)->info().id;
+    ASSERT_TRUE(sync_wait(next(**answer, 10s)));
+    answer->reset();
+  }
+  EXPECT_EQ(record(id).state, StreamState::kRunning);
+  const auto dialogue = make("b");  // "a" let its lease go: nobody has to say that it is dead
+  EXPECT_EQ(dialogue->stats().n_taken_over, 1U);
+  EXPECT_EQ(read_all(**attach(*dialogue, id)).text.size(), 300U);
+  const std::lock_guard lock(mutex);
+  ASSERT_EQ(submitted.size(), 2U);
+  EXPECT_NE(submitted[0].tag, 0U);
+  EXPECT_EQ(submitted[1].tag, submitted[0].tag);
+  EXPECT_EQ(submitted[1].sampling.seed, submitted[0].sampling.seed);
+  EXPECT_EQ(submitted[1].prompt, submitted[0].prompt);
+  EXPECT_TRUE(submitted[1].generated.empty());
+}
+
+TEST_F(LiveTest, LeavesTheAnswerOfALivingServerAlone) {
+  const auto one = make("a");
+  auto answer = start(*one, 3000);
+  const std::string id = (*answer)->info().id;
+  const auto two = make("b");
+  const auto refused = attach(*two, id);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().reason, kReasonElsewhere);
+  std::this_thread::sleep_for(600ms);  // two leases long
+  EXPECT_EQ(two->stats().n_taken_over, 0U) << "its lease is renewed";
+}
+
+TEST_F(LiveTest, RunsAnAbandonedAnswerOfAKeyAgainWithTheSameTokens) {
+  const auto dialogue = make("a");
+  auto first = start(*dialogue, 400, "key");
+  const std::string id = (*first)->info().id;
+  auto some = sync_wait(next(**first, 10s));
+  ASSERT_TRUE(some);
+  const std::string begun = some->front().content;
+  (*first)->stop();
+  first->reset();
+  ASSERT_TRUE(eventually([&] { return record(id).state == StreamState::kAbandoned; }));
+  ASSERT_TRUE(eventually([&] { return dialogue->stats().n_live == 0; }));
+  auto again = start(*dialogue, 400, "key");
+  ASSERT_TRUE(again) << again.error().message;
+  EXPECT_EQ((*again)->info().id, id);
+  const Read whole = read_all(**again);
+  EXPECT_EQ(whole.text.size(), 400U);
+  EXPECT_TRUE(whole.text.starts_with(begun));
+  EXPECT_EQ(record(id).epoch, 2U);
+}
+
+TEST_F(LiveTest, InterruptsReadersAndNotTheAnswer) {
+  const auto dialogue = make("a");
+  auto answer = start(*dialogue, 60);
+  ASSERT_TRUE(sync_wait(next(**answer, 10s)));
+  dialogue->interrupt(Error{.code = Code::kUnavailable, .message = "leaving", .reason = "r"});
+  const Read read = read_all(**answer);
+  ASSERT_TRUE(read.error);
+  EXPECT_EQ(read.error->reason, "r");
+  EXPECT_TRUE(
+      eventually([&] { return record((*answer)->info().id).state == StreamState::kFinished; }));
+}
+
+// A generator that says what the cluster says when a moved answer came out differently.
+class Differing final : public engine::Generator {
+ public:
+  explicit Differing(engine::Generator& other) : other_(other) {}
+  const engine::ModelDescription& describe() const override { return other_.describe(); }
+  Result<engine::GenerationId> submit(engine::GenerateRequest,
+                                      std::shared_ptr<engine::GenerationSink> sink) override {
+    engine::GenerationEvent event;
+    event.ids = {'a', 'b'};
+    event.n_mismatched_tok = 1;
+    event.finish = engine::FinishReason::kStop;
+    sink->on_event(std::move(event));
+    return engine::GenerationId{1};
+  }
+  void cancel(engine::GenerationId) override {}
+  Status force(engine::GenerationId, std::vector<engine::TokenId>) override { return {}; }
+  Status attach(engine::GenerationId, std::uint32_t,
+                std::shared_ptr<engine::GenerationSink>) override {
+    return {};
+  }
+  engine::GeneratorStatus status() const override { return {}; }
+
+ private:
+  engine::Generator& other_;
+};
+
+TEST_F(LiveTest, MarksAnAnswerThatMovedAndDiffered) {
+  Differing generator(*generator_);
+  DialogueOptions options;
+  options.on_end = [this](const AnswerSummary& summary) {
+    n_continued_ += summary.is_continued ? 1 : 0;
+  };
+  const auto dialogue =
+      std::move(*Dialogue::create(generator, pool_, store_, null_log(), std::move(options)));
+  auto answer = start(*dialogue, 5);
+  const std::string id = (*answer)->info().id;
+  EXPECT_EQ(read_all(**answer).text, "ab");
+  EXPECT_TRUE((*answer)->is_continued());
+  EXPECT_EQ(n_continued_, 1);
+  ASSERT_TRUE(eventually([&] { return record(id).state == StreamState::kFinished; }));
+  EXPECT_TRUE((*attach(*dialogue, id))->is_continued()) << "in the journal too";
+}
+
+// --- parts -------------------------------------------------------------------------------------
+
+TEST(AnswerPlan, ComesBackFromTheJournalToTheLastBit) {
+  AnswerPlan plan;
+  plan.prompt = {1, 2, 3};
+  plan.sampling.temperature = 0.1F;
+  plan.sampling.top_p = 0.95F;
+  plan.sampling.logit_bias = {{7, -1.3F}};
+  plan.sampling.seed = UINT64_MAX;
+  plan.max_tokens = 5;
+  plan.tags = {UINT64_MAX, 1};
+  plan.stop = {"\n", "停"};
+  plan.reasoning = kThinkTags;
+  plan.is_thought_open = plan.is_streamed = plan.use_usage_chunk = plan.ignore_end = true;
+  const auto back = decode_plan(encode_plan(plan), plan.prompt);
+  ASSERT_TRUE(back) << back.error().message;
+  EXPECT_EQ(back->sampling.temperature, plan.sampling.temperature);
+  EXPECT_EQ(back->sampling.top_p, plan.sampling.top_p);
+  EXPECT_EQ(back->sampling.logit_bias, plan.sampling.logit_bias);
+  EXPECT_EQ(back->sampling.seed, plan.sampling.seed);
+  EXPECT_EQ(back->tags, plan.tags);
+  EXPECT_EQ(back->stop, plan.stop);
+  EXPECT_EQ(back->reasoning->close, "</think>");
+  EXPECT_EQ(encode_plan(*back), encode_plan(plan));
+}
+
+TEST(AnswerPlan, RefusesWhatItDidNotWrite) {
+  for (const char* text : {"", "{}", "[]", "{\"sampling\":1}", "nonsense"}) {
+    EXPECT_EQ(decode_plan(text, {}).error().code, Code::kDataLoss) << text;
+    EXPECT_EQ(decode_outcome(text).error().code, Code::kDataLoss) << text;
+  }
+}
+
+TEST(QueueGate, CountsWhoWaitsByTenantAndInAll) {
+  const auto gate = std::make_shared<QueueGate>(
+      QueueLimits{.n_parallel = 2, .max_waiting = 3, .max_waiting_per_tenant = 2});
+  auto first = gate->enter("a", 2);  // these can run at once
+  ASSERT_TRUE(first);
+  first->start_one();
+  first->start_one();
+  auto second = gate->enter("a", 2);
+  ASSERT_TRUE(second);
+  EXPECT_EQ(gate->enter("a", 1).error().reason, kReasonTenantQueueFull);
+  auto other = gate->enter("b", 1);
+  ASSERT_TRUE(other);
+  EXPECT_EQ(gate->enter("c", 1).error().reason, kReasonQueueFull);
+  EXPECT_EQ(gate->congestion().position, 4U);
+  second->end();
+  EXPECT_EQ(gate->congestion().position, 2U);
+  EXPECT_TRUE(gate->enter("a", 1));
+}
+
+TEST(QueueGate, EstimatesTheWaitFromHowLongAnswersTook) {
+  const auto gate = std::make_shared<QueueGate>(QueueLimits{.n_parallel = 1, .max_waiting = 100});
+  {
+    auto run = gate->enter("a", 1);
+    run->start_one();
+    std::this_thread::sleep_for(100ms);
+  }
+  std::vector<QueueTicket> waiting;
+  for (int i = 0; i < 29; ++i) waiting.push_back(std::move(*gate->enter("a", 1)));
+  EXPECT_GE(gate->congestion().wait, 3s);  // the thirtieth, 0.1 s each
+  EXPECT_LE(gate->congestion().wait, 10s);
+}
+
+}  // namespace
+}  // namespace deepwell::service
