@@ -1,6 +1,7 @@
 // Writing incidents: one small text file each, with secrets masked.
 #include "cluster/supervisor/incident.hpp"
 
+#include <signal.h>
 #include <string.h>
 
 #include <algorithm>
@@ -35,6 +36,13 @@ std::string how_it_ended(const ExitStatus& status) {
   return concat("signal ", status.signal, name != nullptr ? concat(" (SIG", name, ")") : "");
 }
 
+std::string_view why(const Incident& incident) {
+  if (!incident.reason.empty()) return incident.reason;
+  if (incident.status.signal != SIGKILL) return "died by itself";
+  return "killed from outside: by somebody's kill -9, or by the kernel because memory ran out (see "
+         "dmesg)";
+}
+
 }  // namespace
 
 std::vector<std::string> mask_secrets(const std::vector<std::string>& arguments) {
@@ -55,12 +63,10 @@ std::vector<std::string> mask_secrets(const std::vector<std::string>& arguments)
 }
 
 std::string format_incident(const Incident& incident, std::int64_t wall_ms) {
-  std::string text =
-      concat("time: ", format_utc(wall_ms / 1000), "\nversion: ", DEEPWELL_VERSION,
-             "\nchild: ", incident.child, "\nepoch: ", incident.epoch,
-             "\nended: ", how_it_ended(incident.status),
-             "\nreason: ", incident.reason.empty() ? "died by itself" : incident.reason,
-             "\nuptime_ms: ", incident.uptime.count(), "\nsuspects:");
+  std::string text = concat("time: ", format_utc(wall_ms / 1000), "\nversion: ", DEEPWELL_VERSION,
+                            "\nchild: ", incident.child, "\nepoch: ", incident.epoch,
+                            "\nended: ", how_it_ended(incident.status), "\nreason: ", why(incident),
+                            "\nuptime_ms: ", incident.uptime.count(), "\nsuspects:");
   for (const std::uint64_t tag : incident.suspects) text += concat(" ", tag);
   text += "\narguments:";
   for (const std::string& argument : incident.arguments) text += concat(" ", argument);

@@ -1,6 +1,7 @@
 // The parts of the supervisor that need no process.
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -115,6 +116,10 @@ TEST(Incident, IsWrittenAsLinesAndTheOldestGo) {
                       "arguments: worker --api-key ***\nlog:\n  loading\n  out of memory\n"),
             std::string::npos)
       << text;
+  incident.status.signal = SIGKILL;
+  EXPECT_NE(format_incident(incident, 0).find("reason: killed from outside"), std::string::npos);
+  incident.reason = "gave no sign of life";
+  EXPECT_NE(format_incident(incident, 0).find("reason: gave no sign of life\n"), std::string::npos);
   for (std::uint64_t i = 0; i < 105; ++i) {
     incident.epoch = i;
     ASSERT_TRUE(

@@ -163,6 +163,7 @@ void Roster::on_message(std::uint64_t epoch, const ControlMessage& message, Stea
       if (child.state != State::kStarting) break;
       child.state = State::kReady;
       child.ready = now;
+      child.progress = 1.0;
       log_.info(name_of(child.spec), " is ready after ", seconds_text(now - child.started), " s");
       if (is_worker) tell_fronts(child.spec, about(child, ControlKind::kWorkerReady));
       advance(now);

@@ -466,7 +466,7 @@ TEST(Roster, ShowsEveryChildInItsStatus) {
   ASSERT_EQ(lines.size(), 4U);
   EXPECT_TRUE(lines[0].starts_with("supervisor pid=")) << lines[0];
   EXPECT_EQ(lines[1],
-            "worker index=0 epoch=1 pid=1001 set=1 state=ready progress=0.00 uptime_s=2.0 "
+            "worker index=0 epoch=1 pid=1001 set=1 state=ready progress=1.00 uptime_s=2.0 "
             "restarts=0");
   EXPECT_NE(lines[3].find("front index=0 epoch=3 pid=1003 set=1 state=starting"),
             std::string::npos);
