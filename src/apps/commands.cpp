@@ -11,6 +11,7 @@
 namespace deepwell::apps {
 
 #ifndef DEEPWELL_ENGINE_ONLY
+extern const CommandEntry kCommand_drill;
 extern const CommandEntry kCommand_front;
 extern const CommandEntry kCommand_load;
 extern const CommandEntry kCommand_ls;
@@ -40,6 +41,7 @@ std::span<const CommandEntry* const> commands() {
       &kCommand_ps,
       &kCommand_reload,
       &kCommand_load,
+      &kCommand_drill,
       &kCommand_pull,
       &kCommand_ls,
       &kCommand_show,

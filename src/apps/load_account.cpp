@@ -50,6 +50,7 @@ void LoadAccount::add(const LoadResult& result, const LoadVerdict& verdict) {
   n_reattached_ += result.n_reattached;
   n_resent_ += result.n_resent;
   n_continued_ += answer.is_continued ? 1 : 0;
+  n_unresumable_ += answer.is_resumable ? 0 : 1;
   n_lost_tok_ += verdict.n_lost_tok;
   if (result.time_to_first_token.count() >= 0) {
     ttft_ms_.push_back(to_ms(result.time_to_first_token));
@@ -122,6 +123,7 @@ json LoadAccount::to_json() const {
   body["reattached"] = n_reattached_;
   body["resent"] = n_resent_;
   body["continued"] = n_continued_;
+  body["unresumable"] = n_unresumable_;
   body["tokens"] = n_tok_;
   body["tokens_per_s"] = duration_s_ > 0 ? static_cast<double>(n_tok_) / duration_s_ : 0.0;
   body["ttft_ms"] = apps::to_json(time_to_first_token_ms());
@@ -157,7 +159,9 @@ std::vector<std::vector<std::string>> LoadAccount::rows(Language language) const
               " ", name({"asked again", "次重发"}), ")")},
       {name({"first token, ms", "首词元，毫秒"}), text_of(time_to_first_token_ms())},
       {name({"longest gap, ms", "最长间隔，毫秒"}), text_of(gap_ms())},
-      {name({"pause, ms", "停顿，毫秒"}), text_of(pause_ms())},
+      {name({"pause, ms", "停顿，毫秒"}),
+       concat(text_of(pause_ms()), "   ", name({"(undisturbed", "（无干扰时"}), " ",
+              format_fixed(undisturbed_ms_ + pace_ms_, 1), name({")", "）"}))},
       {name({"whole answer, ms", "完整回答，毫秒"}), text_of(percentiles(duration_ms_))},
       {name({"tokens per second", "每秒词元"}), format_fixed(rate, 1)},
   };

@@ -53,6 +53,7 @@ class LoadAccount {
   std::uint64_t n_lost_tok() const { return n_lost_tok_; }
   std::uint64_t n_broken() const { return n_broken_; }
   std::uint64_t n_continued() const { return n_continued_; }
+  std::uint64_t n_unresumable() const { return n_unresumable_; }
   Percentiles time_to_first_token_ms() const { return percentiles(ttft_ms_); }
   Percentiles gap_ms() const { return percentiles(gap_ms_); }
   Percentiles pause_ms() const { return percentiles(pause_ms_); }
@@ -86,6 +87,7 @@ class LoadAccount {
   std::uint64_t n_reattached_ = 0;  // times a stream went on
   std::uint64_t n_resent_ = 0;
   std::uint64_t n_continued_ = 0;
+  std::uint64_t n_unresumable_ = 0;
   std::uint64_t n_overload_ = 0;  // refused with 429 or 503
   std::vector<double> ttft_ms_;
   std::vector<double> gap_ms_;

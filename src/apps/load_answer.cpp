@@ -172,6 +172,10 @@ Result<AnswerReader::Kind> AnswerReader::take_json(std::string_view data, bool i
   if (continued != body.end() && continued->is_boolean() && continued->get<bool>()) {
     answer_.is_continued = true;
   }
+  const auto resumable = body.find("resumable");
+  if (resumable != body.end() && resumable->is_boolean() && !resumable->get<bool>()) {
+    answer_.is_resumable = false;
+  }
   const auto usage = body.find("usage");
   if (usage != body.end() && usage->is_object()) {
     answer_.usage = usage->dump(-1, ' ', false, json::error_handler_t::replace);

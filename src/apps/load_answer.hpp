@@ -25,7 +25,8 @@ struct LoadAnswer {
   std::uint64_t n_completion_tok = 0;  // of the usage
   bool is_done = false;                // [DONE] came
   bool is_continued = false;  // the server says that it could not promise the very same tokens
-  std::string error;          // of an error event: type, code and message
+  bool is_resumable = true;  // false: the server says that it would not survive this answer's front
+  std::string error;         // of an error event: type, code and message
   bool is_error_resumable = false;  // the server says that the rest can be had elsewhere
 
   /// The same for a reader: reasoning, content, finish_reason and usage of each choice. How many prompt tokens

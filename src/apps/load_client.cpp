@@ -29,23 +29,6 @@ constexpr std::uint32_t kSpareFds = 64;
 // comes a second later.
 constexpr std::size_t kMaxConnecting = 256;
 
-Result<LoadAddress> resolve(const LoadTarget& target) {
-  addrinfo hints{};
-  hints.ai_socktype = SOCK_STREAM;
-  addrinfo* found = nullptr;
-  const std::string port = concat(target.port);
-  const int failed = ::getaddrinfo(target.host.c_str(), port.c_str(), &hints, &found);
-  if (failed != 0) {
-    return invalid_argument(concat("no address for '", target.host, "': ", ::gai_strerror(failed)));
-  }
-  LoadAddress address;
-  address.n_bytes = found->ai_addrlen;
-  std::copy_n(reinterpret_cast<const char*>(found->ai_addr), found->ai_addrlen,
-              reinterpret_cast<char*>(&address.storage));
-  ::freeaddrinfo(found);
-  return address;
-}
-
 class Loop {
  public:
   Loop(const LoadPlan& plan, LoadAddress address, ScopedFd epoll_fd)
@@ -178,6 +161,23 @@ std::string_view load_end_name(LoadEnd end) {
   return "unknown";
 }
 
+Result<LoadAddress> resolve_target(const LoadTarget& target) {
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  addrinfo* found = nullptr;
+  const std::string port = concat(target.port);
+  const int failed = ::getaddrinfo(target.host.c_str(), port.c_str(), &hints, &found);
+  if (failed != 0) {
+    return invalid_argument(concat("no address for '", target.host, "': ", ::gai_strerror(failed)));
+  }
+  LoadAddress address;
+  address.n_bytes = found->ai_addrlen;
+  std::copy_n(reinterpret_cast<const char*>(found->ai_addr), found->ai_addrlen,
+              reinterpret_cast<char*>(&address.storage));
+  ::freeaddrinfo(found);
+  return address;
+}
+
 Result<LoadTarget> parse_load_url(const std::string& url) {
   constexpr std::string_view kScheme = "http://";
   const auto refuse = [&url](std::string_view why) {
@@ -234,7 +234,7 @@ Status run_load(const LoadPlan& plan) {
   DW_CHECK(plan.body && plan.on_result, "a load needs bodies and somebody who takes the results");
   DW_CHECK(plan.n_streams > 0, "a load needs at least one stream");
   DW_CHECK(plan.n_total != 0 || plan.is_over, "a load needs an end");
-  DW_ASSIGN(const LoadAddress address, resolve(plan.target));
+  DW_ASSIGN(const LoadAddress address, resolve_target(plan.target));
   DW_TRY(allow_streams(plan.n_streams));
   ScopedFd epoll_fd(::epoll_create1(EPOLL_CLOEXEC));
   if (!epoll_fd.is_open()) return errno_error(errno, "open", "an epoll instance");

@@ -15,6 +15,9 @@ struct LoadAddress {
   socklen_t n_bytes = 0;
 };
 
+/// The first address of the target's host. Error: kInvalidArgument.
+Result<LoadAddress> resolve_target(const LoadTarget& target);
+
 /// Driven by its owner's epoll loop, edge-triggered: on_ready() reads and writes until nothing is left.
 class LoadStream {
  public:
