@@ -1,5 +1,6 @@
 // `deepwell front`: the HTTP API over workers. Started by the supervisor of `deepwell serve`.
 #include <atomic>
+#include <csignal>
 #include <memory>
 #include <vector>
 
@@ -47,14 +48,16 @@ struct Front final : Command {
     DW_TRY(claim_name());
 
     std::atomic<bool> shall_drain{false};
-    Supervised* to_supervisor = nullptr;
+    std::atomic<Supervised*> to_supervisor{nullptr};
     cluster::ClusterOptions options;
     options.tls = &settings.worker_tls;
     options.kill_worker = [&to_supervisor](WorkerId id, const std::string& reason) {
-      to_supervisor->send({.kind = ControlKind::kKillWorker,
-                           .worker = id.index,
-                           .epoch = id.epoch,
-                           .text = reason});
+      Supervised* const supervisor = to_supervisor.load();
+      if (supervisor == nullptr) return;
+      supervisor->send({.kind = ControlKind::kKillWorker,
+                        .worker = id.index,
+                        .epoch = id.epoch,
+                        .text = reason});
     };
     ClusterGenerator generator(std::move(options), *context.log);
     Supervised supervised(control_fd, *context.log, [&](const ControlMessage& message) {
@@ -105,7 +108,9 @@ struct Front final : Command {
         break;
       }
       case ControlKind::kWorkerDied:
-        generator.worker_died(id, message.tags);
+        // Who was killed from outside did not die of what it computed.
+        generator.worker_died(
+            id, message.signal == SIGKILL ? std::vector<std::uint64_t>() : message.tags);
         break;
       case ControlKind::kWorkerDraining:
         generator.drain_worker(id);

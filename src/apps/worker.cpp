@@ -84,6 +84,8 @@ struct Worker final : Command {
     for (;;) {
       const edge::StopRequest stop = signals.wait(kLook);
       if (stop == edge::StopRequest::kNow) return;
+      // A supervisor sends SIGTERM when nobody needs this worker, and kDrain when somebody may.
+      if (stop != edge::StopRequest::kNone && control_fd >= 0) return;
       const bool shall_drain = stop != edge::StopRequest::kNone || is_draining;
       const auto now = std::chrono::steady_clock::now();
       if (shall_drain && drain_until == SteadyTime::max()) {
@@ -118,6 +120,7 @@ struct Worker final : Command {
         settings.engine_options(located.path, located.name, located.sha256);
     options.crash_page = crash_page;
     options.load.kv_fd = kv_fd;
+    options.load.image_fd = image_fd;
 
     options.load.on_progress = [supervised, percent = -1](double fraction) mutable {
       const int now = static_cast<int>(100.0 * fraction);

@@ -122,10 +122,13 @@ void ClusterGenerator::Core::on_model(WorkerId id, Result<engine::ModelDescripti
     return;
   }
   worker.fingerprint = model->fingerprint;
+  // A worker that drains may be of the version before: those that stay say what this front serves.
   if (model_ == nullptr && !worker.is_draining) {
     model_ = std::make_unique<const engine::ModelDescription>(std::move(*model));
   }
-  worker.has_model = model_ != nullptr && model_->fingerprint == worker.fingerprint;
+  if (model_ == nullptr) return;
+  for (auto& [other_id, other] : workers_)
+    other.has_model = other.fingerprint == model_->fingerprint;
   if (!worker.has_model) {
     log_.warn("worker ", id.index, " (epoch ", id.epoch, ") serves other weights or numerics (",
               worker.fingerprint, "): it gets none of this front's work");
