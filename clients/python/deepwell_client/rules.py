@@ -81,7 +81,7 @@ class Answer:
         self._id = ""
         self._is_named = False
         self._is_resumable = True
-        self.has_begun = False
+        self._has_begun = False
         self.is_over = False
         # An error event that says that the answer goes on elsewhere: shown only if it cannot be had.
         self.held_error: Optional[Event] = None
@@ -105,17 +105,25 @@ class Answer:
         return b"".join(self._note(event) for event in events), rest
 
     @property
-    def is_deepwell(self) -> bool:
-        """Other servers' streams are passed on as they are."""
-        return self._is_resumable and (self._cursor is not None or self._is_named)
+    def may_end_here(self) -> bool:
+        """Whether an orderly end of the connection is the answer's end.
+
+        Deepwell's answers end with [DONE] or an error, and a proxy may make an orderly end of a lost connection;
+        other servers' streams are passed on as they are.
+        """
+        return self._has_begun and not self._is_deepwell
+
+    @property
+    def _is_deepwell(self) -> bool:
+        return self._cursor is not None or self._is_named
 
     def next_request(self) -> Optional[httpx.Request]:
         """What gets the rest of the answer; None if nothing does."""
         if not self._is_resumable:
             return None
-        if not self.has_begun and not self._id:
+        if not self._has_begun and not self._id:
             return self._request  # nothing came, and its key keeps it from running twice
-        if not self.is_deepwell or not _USABLE_ID.fullmatch(self._id):
+        if not self._is_deepwell or not _USABLE_ID.fullmatch(self._id):
             return None
         return _rest_of(self._request, self._id, self._cursor)
 
@@ -127,8 +135,8 @@ class Answer:
             return b""
         if event.id is not None:
             self._cursor = event.id
-        if event.data and not self.has_begun:
-            self.has_begun = True
+        if event.data and not self._has_begun:
+            self._has_begun = True
             first = _fields(event.data)
             self._id = self._id or str(first.get("id", ""))
             if first.get("resumable") is False:

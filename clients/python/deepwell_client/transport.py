@@ -91,7 +91,7 @@ class _Stream(httpx.SyncByteStream):
                 yield whole
             if answer.is_over:
                 return
-            if broken is None and not answer.is_deepwell:
+            if broken is None and answer.may_end_here:
                 if rest:
                     yield rest
                 return
@@ -194,7 +194,7 @@ class _AsyncStream(httpx.AsyncByteStream):
                 yield whole
             if answer.is_over:
                 return
-            if broken is None and not answer.is_deepwell:
+            if broken is None and answer.may_end_here:
                 if rest:
                     yield rest
                 return
