@@ -172,6 +172,7 @@ engine::EngineOptions ServeSettings::engine_options(const std::string& path,
 cluster::SyntheticOptions ServeSettings::synthetic_options() const {
   cluster::SyntheticOptions options;
   options.pace = std::chrono::microseconds(synthetic_pace_us);
+  options.n_prefill_tok = 8192;
   options.n_slots = n_parallel;
   options.n_queue = n_max_waiting;
   options.n_ctx_tok = model.n_ctx_tok == 0 ? 8192 : model.n_ctx_tok;

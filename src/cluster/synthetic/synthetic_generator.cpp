@@ -17,6 +17,9 @@ using engine::TokenId;
 
 namespace {
 
+// Generations that are due so close together are served in one step.
+constexpr std::chrono::microseconds kTogether{500};
+
 std::uint64_t mix_of(const GenerateRequest& request) {
   std::uint64_t mix = request.sampling.seed * 0x9E3779B97F4A7C15ULL;
   for (const TokenId id : request.prompt) {
@@ -84,7 +87,9 @@ Result<GenerationId> SyntheticGenerator::submit(GenerateRequest request,
   const GenerationId id = next_id_++;
   running->id = id;
   live_.emplace(id, running.get());
+  running->due = std::chrono::steady_clock::now();
   order_.push_back(std::move(running));
+  has_arrival_ = true;
   wake_.notify_all();
   return id;
 }
@@ -105,6 +110,8 @@ void SyntheticGenerator::cancel(GenerationId id) {
   if (found == live_.end()) return;
   found->second->is_over = true;
   live_.erase(found);
+  has_arrival_ = true;  // a place is free
+  wake_.notify_all();
   ++n_cancelled_;
 }
 
@@ -170,24 +177,36 @@ void SyntheticGenerator::loop() {
   while (!is_stopping_) {
     wake_.wait(lock, [this] { return is_stopping_ || (!order_.empty() && !is_stalled_); });
     if (is_stopping_) break;
-    step(lock);
-    if (options_.pace.count() > 0) {
-      wake_.wait_for(lock, options_.pace, [this] { return is_stopping_; });
+    const auto due = next_due();
+    if (due > std::chrono::steady_clock::now()) {
+      has_arrival_ = false;
+      wake_.wait_until(lock, due, [this] { return is_stopping_ || is_stalled_ || has_arrival_; });
     }
+    if (!is_stopping_ && !is_stalled_) step(lock);
   }
 }
 
+std::chrono::steady_clock::time_point SyntheticGenerator::next_due() const {
+  auto due = std::chrono::steady_clock::time_point::max();
+  const std::size_t n_slots = std::min<std::size_t>(order_.size(), options_.n_slots);
+  for (std::size_t i = 0; i < n_slots; ++i) {
+    if (order_[i]->is_over) return {};  // its place is free: whoever waits may begin
+    due = std::min(due, order_[i]->due);
+  }
+  return due;
+}
+
 /// Leaves the names of the step's generations to whoever looks after a crash, and crashes on poison.
-void SyntheticGenerator::note_step(std::size_t n_now) {
+void SyntheticGenerator::note_step(const std::vector<Running*>& due) {
   if (options_.crash_page != nullptr) {
     engine::CrashPage& page = *options_.crash_page;
-    const auto n = std::min<std::size_t>(n_now, engine::CrashPage::kMaxTags);
-    for (std::size_t i = 0; i < n; ++i) page.tags[i].store(order_[i]->request.tag);
+    const auto n = std::min<std::size_t>(due.size(), engine::CrashPage::kMaxTags);
+    for (std::size_t i = 0; i < n; ++i) page.tags[i].store(due[i]->request.tag);
     page.n_tags.store(static_cast<std::uint32_t>(n), std::memory_order_release);
   }
   if (!options_.poison_token) return;
-  for (std::size_t i = 0; i < n_now; ++i) {
-    const auto& prompt = order_[i]->request.prompt;
+  for (const Running* running : due) {
+    const auto& prompt = running->request.prompt;
     if (std::find(prompt.begin(), prompt.end(), *options_.poison_token) != prompt.end()) {
       std::abort();
     }
@@ -199,10 +218,16 @@ void SyntheticGenerator::note_step(std::size_t n_now) {
 void SyntheticGenerator::step(std::unique_lock<std::mutex>& lock) {
   std::erase_if(order_, [](const auto& running) { return running->is_over; });
   std::vector<std::pair<std::shared_ptr<engine::GenerationSink>, GenerationEvent>> news;
-  const std::size_t n_now = std::min<std::size_t>(order_.size(), options_.n_slots);
-  note_step(n_now);
-  for (std::size_t i = 0; i < n_now; ++i) {
-    Running& running = *order_[i];
+  const std::size_t n_slots = std::min<std::size_t>(order_.size(), options_.n_slots);
+  const auto now = std::chrono::steady_clock::now();
+  std::vector<Running*> due;
+  for (std::size_t i = 0; i < n_slots; ++i) {
+    if (order_[i]->due <= now + kTogether) due.push_back(order_[i].get());
+  }
+  note_step(due);
+  for (Running* const next : due) {
+    Running& running = *next;
+    running.due = std::max(now, running.due + options_.pace);
     GenerationEvent event = advance(running);
     counters_.n_generated_tok += event.ids.size();
     if (event.is_last()) {

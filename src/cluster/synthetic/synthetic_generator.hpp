@@ -24,7 +24,8 @@ struct SyntheticOptions {
   /// What a generation says, as bytes; then it ends by itself. Empty function: letters by a formula
   /// over the prompt, the seed and the position, without an end.
   std::function<std::string(const engine::GenerateRequest&)> script;
-  /// Between two steps; one token per running generation and step.
+  /// Between two tokens of one generation, each by its own clock: a generation that is submitted
+  /// (again) is served at once.
   std::chrono::microseconds pace{0};
   std::uint32_t n_prefill_tok = 64;  // prompt tokens per step and generation
   std::uint32_t n_slots = 16;        // generations that run at once
@@ -72,13 +73,15 @@ class SyntheticGenerator final : public engine::Generator {
     std::uint32_t n_prompt_tok_done = 0;
     std::uint32_t n_mismatched_tok = 0;  // not reported yet
     bool is_over = false;                // ended or cancelled: leaves order_ after the step
+    std::chrono::steady_clock::time_point due{};  // of its next part
   };
 
   engine::TokenId next_token(const Running& running, std::uint32_t position) const;
   void verify(Running& running) const;
+  std::chrono::steady_clock::time_point next_due() const;
   void loop();
   void step(std::unique_lock<std::mutex>& lock);
-  void note_step(std::size_t n_now);
+  void note_step(const std::vector<Running*>& due);
   engine::GenerationEvent advance(Running& running) const;
 
   const SyntheticOptions options_;
@@ -90,6 +93,7 @@ class SyntheticGenerator final : public engine::Generator {
   std::unordered_map<engine::GenerationId, Running*> live_;
   engine::GenerationId next_id_ = 1;
   std::uint32_t n_cancelled_ = 0;
+  bool has_arrival_ = false;  // since the loop began to wait
   bool is_stalled_ = false;
   bool is_stopping_ = false;
   engine::GeneratorStatus counters_;
