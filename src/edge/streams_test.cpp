@@ -183,6 +183,26 @@ TEST(Streams, AreAbandonedWhenTheGraceHasPassed) {
   }));
 }
 
+TEST(Streams, BeginTheirGraceAnewWithEachReader) {
+  SyntheticOptions synthetic;
+  synthetic.pace = 2ms;
+  ServeOptions options;
+  options.reattach_grace = 1000ms;
+  ServedSynthetic server(std::move(synthetic), options);
+  OpenStream stream(server, R"(,"stream":true,"max_tokens":4000)", 2);
+  stream.client.close(true);
+  std::this_thread::sleep_for(600ms);
+  {
+    RawClient again(server.port());
+    again.send(get_request(concat("/v1/streams/", stream.id)));
+    EXPECT_NE(again.receive_some(), "");
+    again.close(true);
+  }
+  std::this_thread::sleep_for(700ms);
+  EXPECT_EQ(server.generator().n_cancelled(), 0U);
+  EXPECT_TRUE(eventually([&] { return server.generator().n_cancelled() == 1; }));
+}
+
 TEST(Streams, EndWhenTheirClientSaysSo) {
   SyntheticOptions synthetic;
   synthetic.pace = 2ms;
@@ -249,6 +269,10 @@ TEST(Idempotency, RunsOneAnswerForARaceOfEqualRequests) {
   for (int i = 0; i < 8; ++i) {
     replies.push_back(std::async(std::launch::async, [&] { return server.send(request); }));
   }
+  ASSERT_TRUE(eventually([&] { return server.generator().status().n_running == 1; }));
+  const Reply other = server.send(post_request(
+      "/v1/chat/completions", chat_body(R"(,"max_tokens":51)"), "Idempotency-Key: k1\r\n"));
+  EXPECT_EQ(other.status, 422) << "also while it runs";
   const Reply first = replies.front().get();
   ASSERT_EQ(first.status, 200);
   for (std::size_t i = 1; i < replies.size(); ++i) EXPECT_EQ(replies[i].get().body, first.body);

@@ -217,21 +217,19 @@ TEST_F(LiveTest, InterruptsReadersAndNotTheAnswer) {
       eventually([&] { return record((*answer)->info().id).state == StreamState::kFinished; }));
 }
 
-// A generator that says what the cluster says when a moved answer came out differently.
-class Differing final : public engine::Generator {
+// A generator that says all at once what it is told to, such as what the cluster says when a moved
+// answer came out differently.
+class AllAtOnce final : public engine::Generator {
  public:
-  explicit Differing(engine::Generator& other) : other_(other) {}
+  AllAtOnce(engine::Generator& other, engine::GenerationEvent event)
+      : other_(other), event_(std::move(event)) {}
   const engine::ModelDescription& describe() const override { return other_.describe(); }
   Result<engine::GenerationId> submit(engine::GenerateRequest,
                                       std::shared_ptr<engine::GenerationSink> sink) override {
-    engine::GenerationEvent event;
-    event.ids = {'a', 'b'};
-    event.n_mismatched_tok = 1;
-    event.finish = engine::FinishReason::kStop;
-    sink->on_event(std::move(event));
+    sink->on_event(event_);
     return engine::GenerationId{1};
   }
-  void cancel(engine::GenerationId) override {}
+  void cancel(engine::GenerationId) override { ++n_cancelled; }
   Status force(engine::GenerationId, std::vector<engine::TokenId>) override { return {}; }
   Status attach(engine::GenerationId, std::uint32_t,
                 std::shared_ptr<engine::GenerationSink>) override {
@@ -239,12 +237,36 @@ class Differing final : public engine::Generator {
   }
   engine::GeneratorStatus status() const override { return {}; }
 
+  std::atomic<int> n_cancelled = 0;
+
  private:
   engine::Generator& other_;
+  const engine::GenerationEvent event_;
 };
 
+TEST_F(LiveTest, CutsABatchOfTokensBehindTheStopString) {
+  engine::GenerationEvent event;
+  event.ids = {'a', 'b', 'S', 'T', 'O', 'P', 'c', 'd'};  // and it would go on
+  AllAtOnce generator(*generator_, std::move(event));
+  const auto dialogue = std::move(*Dialogue::create(generator, pool_, store_, null_log()));
+  Turn turn;
+  turn.messages.push_back({.role = "user", .content = "hi"});
+  turn.stop = {"STOP"};
+  Ask ask{.id = "chatcmpl-x", .model = "m"};
+  auto answer =
+      sync_wait(dialogue->start(std::move(turn), std::move(ask), local_principal(), home_));
+  ASSERT_TRUE(answer);
+  EXPECT_EQ(read_all(**answer).text, "ab");
+  EXPECT_EQ((*answer)->usage().n_generated_tok, 6U);
+  EXPECT_TRUE(eventually([&] { return generator.n_cancelled == 1; })) << "it must not go on";
+}
+
 TEST_F(LiveTest, MarksAnAnswerThatMovedAndDiffered) {
-  Differing generator(*generator_);
+  engine::GenerationEvent event;
+  event.ids = {'a', 'b'};
+  event.n_mismatched_tok = 1;
+  event.finish = engine::FinishReason::kStop;
+  AllAtOnce generator(*generator_, std::move(event));
   DialogueOptions options;
   options.on_end = [this](const AnswerSummary& summary) {
     n_continued_ += summary.is_continued ? 1 : 0;
