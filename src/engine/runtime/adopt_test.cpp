@@ -5,9 +5,9 @@
 #include <array>
 #include <random>
 
-#include "engine/runtime/child_process.hpp"
-#include "engine/runtime/collector.hpp"
 #include "engine/runtime/engine.hpp"
+#include "engine/runtime/testing/child_process.hpp"
+#include "engine/runtime/testing/collector.hpp"
 #include "engine/runtime/tiny_golden.hpp"
 
 namespace deepwell::engine {

@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-#include "engine/runtime/collector.hpp"
+#include "engine/runtime/testing/collector.hpp"
 #include "engine/runtime/tiny_golden.hpp"
 
 namespace deepwell::engine {

@@ -1,8 +1,8 @@
 // Rule 10: an answer that moved is chosen anew at its last known positions, and compared.
 #include <gtest/gtest.h>
 
-#include "engine/runtime/collector.hpp"
 #include "engine/runtime/engine.hpp"
+#include "engine/runtime/testing/collector.hpp"
 #include "engine/runtime/tiny_golden.hpp"
 
 namespace deepwell::engine {
