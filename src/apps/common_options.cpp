@@ -17,8 +17,8 @@ namespace {
 
 /// Variables that are no options: those read where no option table is at hand, and those of our own
 /// tests, which start the program in their environment.
-constexpr std::array<std::string_view, 7> kOtherVariables = {
-    "lang", "force-isa", "bin", "synthetic-bin", "test-models", "url", "keyed-url"};
+constexpr std::array<std::string_view, 8> kOtherVariables = {
+    "lang", "force-isa", "bin", "synthetic-bin", "test-models", "url", "keyed-url", "streams"};
 
 std::vector<NamedValue> environment() {
   std::vector<NamedValue> variables;
