@@ -135,7 +135,7 @@ void LoadStream::send_request(SteadyTime now) {
     }
   }
   phase_ = Phase::kReading;
-  (void)now;
+  last_slow_read_ = now;
 }
 
 void LoadStream::receive(SteadyTime now, std::size_t max_bytes) {
