@@ -29,7 +29,20 @@ STREAMED = {**QUESTION, "stream": True, "stream_options": {"include_usage": True
 
 
 class Cluster(Server):
-    """The supervisor with a front and two synthetic workers."""
+    """The supervisor with a front and two synthetic workers. Its clients end before it, as their open connections count."""
+
+    def __init__(self, command):
+        super().__init__(command)
+        self.clients = []
+
+    def client(self, **options):
+        self.clients.append(super().client(**options))
+        return self.clients[-1]
+
+    def stop(self):
+        for client in self.clients:
+            client.close()
+        super().stop()
 
     def pids(self, role):
         """Of the supervisor's children with that command."""
@@ -137,7 +150,9 @@ def test_many_async_streams_of_several_choices_outlive_their_front(cluster):
         answers = asyncio.gather(*(one(client) for _ in range(8)))
         await asyncio.sleep(0.4)
         cluster.send_front(signal.SIGKILL)
-        return await answers
+        told = await answers
+        await client.close()
+        return told
 
     assert asyncio.run(all_of_them()) == [expected] * 8
 

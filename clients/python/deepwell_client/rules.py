@@ -27,6 +27,8 @@ BROKEN = (httpx.NetworkError, httpx.RemoteProtocolError, httpx.ConnectTimeout)
 BROKEN_STREAM = (*BROKEN, httpx.ReadTimeout)
 # Statuses of a server, or a proxy before it, that will be back.
 BUSY = frozenset({429, 502, 503, 504})
+# Refusals of a server that comes or goes, not of one that has too much to do: that one says when to come again.
+PASSING = frozenset({"model_loading", "shutting_down", "answer_elsewhere"})
 
 _USABLE_ID = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -46,6 +48,13 @@ def prepare(request: httpx.Request) -> None:
     if "idempotency-key" not in request.headers:
         request.headers["Idempotency-Key"] = str(uuid.uuid4())
     request.headers["Accept-Encoding"] = "identity"  # events are cut out of the bytes as they come
+
+
+def is_passing(response: httpx.Response, body: bytes, is_recovering: bool) -> bool:
+    """Whether the same completion may be taken in a moment. `is_recovering`: a connection broke before."""
+    if is_recovering and response.status_code in BUSY:
+        return True
+    return response.status_code in (409, 503) and _fields(body, "error").get("code") in PASSING
 
 
 class Patience:
@@ -146,7 +155,7 @@ class Answer:
         return event.raw
 
 
-def _fields(data: str, name: Optional[str] = None) -> dict[str, Any]:
+def _fields(data: str | bytes, name: Optional[str] = None) -> dict[str, Any]:
     """A JSON object, or the object that stands in it under `name`; empty if there is none."""
     try:
         found = json.loads(data)

@@ -44,11 +44,14 @@ class ReattachTransport(httpx.BaseTransport):
                 if rules.is_event_stream(response):
                     return _with_stream(response, _Stream(self._inner, request, response, self._limit_s))
                 body = self._read(response)
-                if broken is None or response.status_code not in rules.BUSY:
-                    return _with_stream(response, httpx.ByteStream(body))
+                told = _with_stream(response, httpx.ByteStream(body))
+                if not rules.is_passing(response, body, broken is not None):
+                    return told
             except rules.BROKEN as error:
                 broken = broken or error
             delay_s = patience.next_delay_s()
+            if delay_s is None and broken is None:
+                return told
             if delay_s is None:
                 raise broken
             time.sleep(delay_s)
@@ -147,11 +150,14 @@ class AsyncReattachTransport(httpx.AsyncBaseTransport):
                 if rules.is_event_stream(response):
                     return _with_stream(response, _AsyncStream(self._inner, request, response, self._limit_s))
                 body = await self._read(response)
-                if broken is None or response.status_code not in rules.BUSY:
-                    return _with_stream(response, httpx.ByteStream(body))
+                told = _with_stream(response, httpx.ByteStream(body))
+                if not rules.is_passing(response, body, broken is not None):
+                    return told
             except rules.BROKEN as error:
                 broken = broken or error
             delay_s = patience.next_delay_s()
+            if delay_s is None and broken is None:
+                return told
             if delay_s is None:
                 raise broken
             await anyio.sleep(delay_s)

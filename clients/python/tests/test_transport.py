@@ -276,6 +276,31 @@ def test_first_refusal_is_the_callers(caller, status):
     assert b"".join(pieces) == b'{"error":{}}' and len(server.requests) == 1
 
 
+def refused(status, code):
+    return http(status, JSON, b'{"error":{"code":"%s"}}' % code.encode(), "Retry-After: 5")
+
+
+@pytest.mark.parametrize("status, code", [(503, "model_loading"), (503, "shutting_down"), (409, "answer_elsewhere")])
+def test_server_that_comes_or_goes_is_asked_again_soon(caller, expected, status, code):
+    script = AnswerScript()
+    replies = [Reply(refused(status, code))] * 3
+    with ScriptedServer(lambda request: replies.pop() if replies else script(request)) as server:
+        _, pieces, error = caller.post(server)
+    assert error is None and events_in(pieces) == expected and len(server.requests) == 4
+
+
+def test_server_that_loads_for_long_gives_its_own_refusal(caller):
+    with ScriptedServer(lambda _: Reply(refused(503, "model_loading"))) as server:
+        response, pieces, _ = caller.post(server, limit_s=0.3)
+    assert response.status_code == 503 and b"model_loading" in b"".join(pieces)
+
+
+def test_server_that_has_too_much_to_do_is_left_in_peace(caller):
+    with ScriptedServer(lambda _: Reply(refused(503, "queue_full"))) as server:
+        response, _, _ = caller.post(server)
+    assert response.status_code == 503 and len(server.requests) == 1
+
+
 def test_server_that_never_answers_gives_the_first_error(caller):
     with ScriptedServer(lambda _: Reply(b"", is_reset=True)) as server, pytest.raises(httpx.TransportError):
         caller.post(server, limit_s=0.3)

@@ -8,7 +8,7 @@
 //     model: "default", messages: [{ role: "user", content: "Hello!" }], stream: true,
 //   });
 //   for await (const chunk of stream) process.stdout.write(chunk.choices[0]?.delta.content ?? "");
-import { Answer, Patience, isBusy, isCompletion, isEventStream } from "./rules.mjs";
+import { Answer, Patience, isBusy, isCompletion, isEventStream, isPassing } from "./rules.mjs";
 
 /** @type {typeof import("./index.d.mts").reattachFetch} */
 export function reattachFetch(options = {}) {
@@ -66,18 +66,21 @@ async function answerOf(request, settings) {
   const { url, init } = request;
   const patience = new Patience(settings.limitMs);
   let broken;
+  let told;
   for (;;) {
     try {
       const response = await settings.fetch(url.href, init);
       if (isEventStream(response)) return streamed(request, response, settings);
       const body = response.body && (await response.arrayBuffer());
-      if (!broken || !isBusy(response)) return withBody(response, body);
+      told = withBody(response, body);
+      if (!isPassing(response, body, broken !== undefined)) return told;
     } catch (error) {
       if (init.signal.aborted) throw error;
       broken ??= error;
     }
     const delayMs = patience.nextDelayMs();
-    if (delayMs === undefined) throw broken;
+    if (delayMs === undefined && broken) throw broken;
+    if (delayMs === undefined) return /** @type {Response} */ (told);
     await sleep(delayMs, init.signal);
   }
 }

@@ -24,6 +24,18 @@ export function isBusy(response) {
   return [429, 502, 503, 504].includes(response.status);
 }
 
+/**
+ * Whether the same completion may be taken in a moment. A server that comes or goes says so; one that has too much to
+ * do says when to come again, which is the caller's to keep.
+ * @param {Response} response @param {ArrayBuffer | null} body @param {boolean} isRecovering a connection broke before
+ */
+export function isPassing(response, body, isRecovering) {
+  if (isRecovering && isBusy(response)) return true;
+  if (![409, 503].includes(response.status) || !body) return false;
+  const { code } = fieldsOf(new TextDecoder().decode(body)).error ?? {};
+  return ["model_loading", "shutting_down", "answer_elsewhere"].includes(code);
+}
+
 /** When the next attempt is due. Starts anew whenever the answer goes on. */
 export class Patience {
   #limitMs;

@@ -273,6 +273,31 @@ for (const status of [400, 429, 500, 503])
       assert.equal(server.requests.length, 1);
     }));
 
+const refused = (status, code) => ({ data: http(status, JSON_KIND, JSON.stringify({ error: { code } })) });
+
+for (const [status, code] of [[503, "model_loading"], [503, "shutting_down"], [409, "answer_elsewhere"]])
+  test(`a server that comes or goes is asked again soon: ${code}`, () => {
+    const replies = Array(3).fill(refused(status, code));
+    const script = new AnswerScript();
+    return withServer((request) => replies.shift() ?? script.reply(request), async (server) => {
+      assert.deepEqual(eventsIn((await post(server)).pieces), EXPECTED);
+      assert.equal(server.requests.length, 4);
+    });
+  });
+
+test("a server that loads for long gives its own refusal", () =>
+  withServer(() => refused(503, "model_loading"), async (server) => {
+    const { response, pieces } = await post(server, { limitMs: 300 });
+    assert.equal(response.status, 503);
+    assert.match(Buffer.concat(pieces).toString(), /model_loading/);
+  }));
+
+test("a server that has too much to do is left in peace", () =>
+  withServer(() => refused(503, "queue_full"), async (server) => {
+    assert.equal((await post(server)).response.status, 503);
+    assert.equal(server.requests.length, 1);
+  }));
+
 test("a server that never answers gives the first error", () =>
   withServer(() => ({ ...BROKEN, isReset: true }), async (server) => {
     await assert.rejects(post(server, { limitMs: 300 }), TypeError);
