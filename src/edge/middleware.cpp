@@ -88,18 +88,19 @@ net::Middleware exception_barrier(Api& api) {
   };
 }
 
-net::Middleware body_limit() {
-  return [](Request& request, ResponseWriter& writer, const Handler& next) -> Task<void> {
-    if (request.content_length.value_or(0) > request.max_body_bytes) {
-      Error error{.code = Code::kOutOfRange,
+// Why a request is refused before any work is done for it, if so.
+struct Refusal {
+  Error error;
+  ErrorDetails details = {};
+};
+using Check = std::optional<Refusal> (*)(Api& api, Request& request);
+
+std::optional<Refusal> body_limit(Api&, Request& request) {
+  if (request.content_length.value_or(0) <= request.max_body_bytes) return std::nullopt;
+  return Refusal{{.code = Code::kOutOfRange,
                   .message = concat("the body has ", *request.content_length, " bytes, at most ",
                                     request.max_body_bytes, " are accepted"),
-                  .reason = std::string(kReasonBodyTooLarge)};
-      co_await send_error(request, writer, std::move(error));
-      co_return;
-    }
-    co_await next(request, writer);
-  };
+                  .reason = std::string(kReasonBodyTooLarge)}};
 }
 
 void allow_cross_origin(ResponseWriter& writer, std::string_view origin) {
@@ -170,26 +171,23 @@ std::string_view key_of(const Request& request) {
   return request.headers.get("X-Api-Key").value_or("");
 }
 
-net::Middleware authentication(Api& api) {
-  return [&api](Request& request, ResponseWriter& writer, const Handler& next) -> Task<void> {
-    if (api.keys.is_open()) {
-      request.attach(service::local_principal());
-    } else if (!label_of(request, "scope").empty()) {
-      const std::string_view key = key_of(request);
-      std::optional<service::Principal> principal = api.keys.find(key);
-      if (!principal) {
-        Error error{
-            .code = Code::kUnauthenticated,
-            .message = concat(key.empty() ? "no API key was sent" : "the API key is not known here",
-                              ": send it as 'Authorization: Bearer KEY' or 'x-api-key: KEY'"),
-            .reason = std::string(kReasonInvalidApiKey)};
-        co_await send_error(request, writer, std::move(error));
-        co_return;
-      }
-      request.attach(std::move(*principal));
-    }
-    co_await next(request, writer);
-  };
+std::optional<Refusal> authentication(Api& api, Request& request) {
+  if (api.keys.is_open()) {
+    request.attach(service::local_principal());
+    return std::nullopt;
+  }
+  if (label_of(request, "scope").empty()) return std::nullopt;
+  const std::string_view key = key_of(request);
+  std::optional<service::Principal> principal = api.keys.find(key);
+  if (!principal) {
+    return Refusal{
+        {.code = Code::kUnauthenticated,
+         .message = concat(key.empty() ? "no API key was sent" : "the API key is not known here",
+                           ": send it as 'Authorization: Bearer KEY' or 'x-api-key: KEY'"),
+         .reason = std::string(kReasonInvalidApiKey)}};
+  }
+  request.attach(std::move(*principal));
+  return std::nullopt;
 }
 
 std::optional<service::Scope> needed_scope(const Request& request) {
@@ -201,20 +199,14 @@ std::optional<service::Scope> needed_scope(const Request& request) {
   return std::nullopt;
 }
 
-net::Middleware scope() {
-  return [](Request& request, ResponseWriter& writer, const Handler& next) -> Task<void> {
-    const auto needed = needed_scope(request);
-    const auto* principal = request.find<service::Principal>();
-    if (needed && (principal == nullptr || !principal->scopes.has(*needed))) {
-      Error error{
-          .code = Code::kPermissionDenied,
-          .message = concat("this key lacks the scope '", service::scope_name(*needed), "'"),
-          .reason = std::string(kReasonMissingScope)};
-      co_await send_error(request, writer, std::move(error));
-      co_return;
-    }
-    co_await next(request, writer);
-  };
+std::optional<Refusal> scope(Api&, Request& request) {
+  const auto needed = needed_scope(request);
+  const auto* principal = request.find<service::Principal>();
+  if (!needed || (principal != nullptr && principal->scopes.has(*needed))) return std::nullopt;
+  return Refusal{
+      {.code = Code::kPermissionDenied,
+       .message = concat("this key lacks the scope '", service::scope_name(*needed), "'"),
+       .reason = std::string(kReasonMissingScope)}};
 }
 
 // Counts what is inside, and lets nothing new in while the server drains.
@@ -243,42 +235,55 @@ net::Middleware draining(Api& api) {
 }
 
 // Who needs the model waits until there is one.
-net::Middleware loading(Api& api) {
-  return [&api](Request& request, ResponseWriter& writer, const Handler& next) -> Task<void> {
-    const auto needed = needed_scope(request);
-    const bool needs_model =
-        needed == service::Scope::kInference || needed == service::Scope::kModels;
-    if (needs_model && !api.is_ready.load()) {
-      const Readiness readiness = api.readiness();
-      Error error{.code = Code::kUnavailable,
-                  .message = concat("the model is still loading",
-                                    readiness.text.empty() ? "" : concat(" (", readiness.text, ")"),
-                                    ": try again in ", retry_after(readiness).count(), " s"),
-                  .reason = std::string(kReasonModelLoading)};
-      ErrorDetails details;
-      details.progress = readiness.progress;
-      details.retry_after = retry_after(readiness);
-      co_await send_error(request, writer, std::move(error), std::move(details));
-      co_return;
-    }
-    co_await next(request, writer);
-  };
+std::optional<Refusal> loading(Api& api, Request& request) {
+  const auto needed = needed_scope(request);
+  const bool needs_model =
+      needed == service::Scope::kInference || needed == service::Scope::kModels;
+  if (!needs_model || api.is_ready.load()) return std::nullopt;
+  const Readiness readiness = api.readiness();
+  Refusal refusal;
+  refusal.error = {
+      .code = Code::kUnavailable,
+      .message = concat("the model is still loading",
+                        readiness.text.empty() ? "" : concat(" (", readiness.text, ")"),
+                        ": try again in ", retry_after(readiness).count(), " s"),
+      .reason = std::string(kReasonModelLoading)};
+  refusal.details.progress = readiness.progress;
+  refusal.details.retry_after = retry_after(readiness);
+  return refusal;
 }
 
 // Also a defence: a page of another origin can post text/plain without asking first, but not JSON.
-net::Middleware json_content_type() {
-  return [](Request& request, ResponseWriter& writer, const Handler& next) -> Task<void> {
-    if (request.method == "POST" && request.route != nullptr) {
-      std::string_view type = request.headers.get("Content-Type").value_or("");
-      type = type.substr(0, type.find(';'));
-      while (type.ends_with(' ')) type.remove_suffix(1);
-      if (!net::equals_ignore_case(type, net::kJson)) {
-        Error error{
-            .code = Code::kInvalidArgument,
-            .message = concat("expected 'Content-Type: application/json', got '", type, "'"),
-            .reason = std::string(kReasonUnsupportedMediaType)};
-        co_await send_error(request, writer, std::move(error));
-        co_return;
+std::optional<Refusal> json_content_type(Api&, Request& request) {
+  if (request.method != "POST" || request.route == nullptr) return std::nullopt;
+  std::string_view type = request.headers.get("Content-Type").value_or("");
+  type = type.substr(0, type.find(';'));
+  while (type.ends_with(' ')) type.remove_suffix(1);
+  if (net::equals_ignore_case(type, net::kJson)) return std::nullopt;
+  return Refusal{{.code = Code::kInvalidArgument,
+                  .message = concat("expected 'Content-Type: application/json', got '", type, "'"),
+                  .reason = std::string(kReasonUnsupportedMediaType)}};
+}
+
+// Cheap questions in one coroutine, for a coroutine's frame lives as long as its request.
+constexpr Check kChecks[] = {
+    body_limit,         // before anything looks at the body
+    authentication,     // says who; the rest judge that
+    scope,              // needs the principal
+    loading,            // after scope: strangers learn nothing about the server's state
+    json_content_type,  // cheap refusals before the clock starts
+};
+
+// Apart, so that the frame of those who are let in holds no error.
+Task<void> refuse(Request& request, ResponseWriter& writer, Refusal refusal) {
+  co_await send_error(request, writer, std::move(refusal.error), std::move(refusal.details));
+}
+
+net::Middleware checks(Api& api) {
+  return [&api](Request& request, ResponseWriter& writer, const Handler& next) -> Task<void> {
+    for (const Check check : kChecks) {
+      if (auto refusal = check(api, request)) {
+        co_return co_await refuse(request, writer, std::move(*refusal));
       }
     }
     co_await next(request, writer);
@@ -319,15 +324,11 @@ void install_middleware(net::Router& router, Api& api) {
   router.use(request_id());  // first: every answer and log line below carries the id
   router.use(metrics(api));  // outside the barrier: failures are counted with their status
   router.use(exception_barrier(api));  // around everything that may throw
-  router.use(body_limit());            // before anything looks at the body
   router.use(host_and_origin(
       api));  // before keys: a foreign page must not be able to try keys, and preflights have none
-  router.use(authentication(api));  // says who; the rest judge that
-  router.use(scope());              // needs the principal
-  router.use(draining(api));        // after scope: strangers learn nothing about the server's state
-  router.use(loading(api));         // likewise; a server that leaves says so first
-  router.use(json_content_type());  // cheap refusals before the clock starts
-  router.use(deadline(api));        // innermost: times the work itself
+  router.use(checks(api));    // kChecks, in its order
+  router.use(draining(api));  // after scope, as loading is
+  router.use(deadline(api));  // innermost: times the work itself
 }
 
 }  // namespace deepwell::edge

@@ -13,6 +13,7 @@ namespace deepwell::net {
 namespace {
 
 constexpr std::size_t kMaxInputBytes = 64 * 1024;  // unread bytes held beside a running handler
+constexpr std::size_t kLargeReadBytes = 16 * 1024;
 constexpr std::size_t kMaxLingerBytes = 1024 * 1024;
 constexpr std::chrono::seconds kLingerTime{1};
 
@@ -58,10 +59,18 @@ Task<Connection::Input> Connection::more_input(SteadyTime deadline) {
   co_return co_await wait;
 }
 
+std::span<char> Connection::read_space() {
+  return large_read_space_.empty() ? std::span<char>(small_read_space_)
+                                   : std::span<char>(large_read_space_);
+}
+
 void Connection::start_read() {
   if (is_read_pending_ || is_input_ended_) return;
   is_read_pending_ = true;
-  stream_->read_some(boost::asio::buffer(read_space_),
+  // Nobody waits for more: it only watches for the client's leaving, perhaps for minutes.
+  if (!reader_) std::vector<char>().swap(large_read_space_);
+  const std::span<char> space = read_space();
+  stream_->read_some(boost::asio::buffer(space.data(), space.size()),
                      [self = shared_from_this()](boost::system::error_code error, std::size_t n) {
                        self->on_read(error, n);
                      });
@@ -73,7 +82,9 @@ void Connection::on_read(boost::system::error_code error, std::size_t n) {
     is_input_ended_ = true;
     on_client_gone();
   } else {
-    input_.append(read_space_.data(), n);
+    const std::span<char> space = read_space();
+    input_.append(space.data(), n);
+    if (n == space.size()) large_read_space_.resize(kLargeReadBytes);
   }
   if (reader_) {
     wake_reader();

@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/log.hpp"
 #include "base/task.hpp"
@@ -74,6 +75,7 @@ class Connection final : public std::enable_shared_from_this<Connection> {
 
   // Reading.
   void start_read();
+  std::span<char> read_space();
   void on_read(boost::system::error_code error, std::size_t n);
   void wake_reader();
   /// Waits for bytes behind input(), until `deadline`.
@@ -101,7 +103,10 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   std::unique_ptr<Stream> stream_;
   const Peer peer_;
 
-  std::array<char, 8 * 1024> read_space_;
+  // Thousands of clients send one small request and then only listen: who sends more than fits gets
+  // more room.
+  std::array<char, 1024> small_read_space_;
+  std::vector<char> large_read_space_;  // empty unless a read filled the small one
   bool is_read_pending_ = false;
   bool is_input_ended_ = false;  // EOF, or the socket broke
   std::string input_;

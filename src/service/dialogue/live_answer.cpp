@@ -17,6 +17,12 @@ namespace {
 // A reader far behind gets so much in one go: decoding it takes under a millisecond.
 constexpr std::size_t kMaxTokAtOnce = 1024;
 
+// Frees the memory too, which assigning {} does not.
+template <class Container>
+void release(Container& container) {
+  Container().swap(container);
+}
+
 AnswerInfo info_of(const StreamRecord& record, const AnswerPlan& plan) {
   return {.id = record.id,
           .model = record.model,
@@ -51,9 +57,9 @@ LiveAnswer::LiveAnswer(StreamRecord record, AnswerPlan plan,
       keeper_(std::move(keeper)),
       ticket_(std::move(ticket)),
       choices_(plan_.n_choices()) {
-  record_.prompt = {};
-  record_.plan = {};
-  record_.outcome = {};
+  release(record_.prompt);
+  release(record_.plan);
+  release(record_.outcome);
   if (plan_.stop.empty() && !plan_.reasoning) return;
   for (Choice& choice : choices_) {
     choice.tracker = std::make_unique<TextPipeline>(*tokenizer_, plan_);
@@ -77,7 +83,7 @@ std::shared_ptr<LiveAnswer> LiveAnswer::ended(StreamRecord record, AnswerPlan pl
   answer->admission_ = Admission::kAdmitted;
   answer->has_ended_ = true;
   answer->end_state_ = state;
-  answer->plan_.prompt = {};
+  release(answer->plan_.prompt);
   return answer;
 }
 
@@ -197,7 +203,7 @@ void LiveAnswer::set_admitted(bool is_admitted) {
 
 void LiveAnswer::drop_prompt() {
   const std::lock_guard lock(mutex_);
-  plan_.prompt = {};
+  release(plan_.prompt);
 }
 
 void LiveAnswer::fail(Error error, StreamState state) {

@@ -12,8 +12,9 @@ namespace deepwell::edge {
 /// Times between tokens, as the engine gave them: a slow client does not change them.
 class Pace {
  public:
-  Pace(Metrics& metrics, std::uint32_t n_choices)
-      : metrics_(metrics), start_(std::chrono::steady_clock::now()), last_(n_choices) {}
+  /// `start`: when the request came.
+  Pace(Metrics& metrics, SteadyTime start, std::uint32_t n_choices)
+      : metrics_(metrics), start_(start), last_(n_choices) {}
 
   void note(const service::AnswerDelta& delta);
 

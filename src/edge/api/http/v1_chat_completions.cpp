@@ -71,28 +71,31 @@ Task<Result<Received>> receive(Api& api, net::Request& request) {
   co_return co_await offload(api.pool, request.executor(), std::move(decode));
 }
 
-Task<void> handle(Api& api, net::Request& request, net::ResponseWriter& writer) {
+// Apart from handle(), whose frame lives as long as the answer does.
+Task<Result<std::unique_ptr<service::Answer>>> begin(Api& api, net::Request& request,
+                                                     bool& is_stream) {
   auto received = co_await receive(api, request);
-  if (received && !received->chat.model.empty() && !api.serves_model(received->chat.model)) {
-    received = unknown_model(api, received->chat.model);
+  if (!received) co_return std::move(received).error();
+  ChatRequest& chat = received->chat;
+  if (!chat.model.empty() && !api.serves_model(chat.model)) {
+    co_return unknown_model(api, chat.model);
   }
-  if (!received) {
-    co_await send_error(request, writer, std::move(received).error());
-    co_return;
-  }
-  const ChatRequest& chat = received->chat;
-  const bool is_stream = chat.is_stream;
-  Pace pace(api.metrics, chat.turn.n_choices);
+  is_stream = chat.is_stream;
   service::Ask ask = std::move(received->ask);
   ask.id = random_id("chatcmpl-");
   ask.model = chat.model.empty() ? api.model_names.front() : chat.model;
-  ask.is_streamed = is_stream;
+  ask.is_streamed = chat.is_stream;
   ask.use_usage_chunk = chat.use_usage_chunk;
+  service::Principal principal = *request.find<service::Principal>();
+  service::Turn turn = std::move(chat.turn);
+  co_return co_await api.dialogue->start(std::move(turn), std::move(ask), std::move(principal),
+                                         request.executor());
+}
 
-  const service::Principal principal = *request.find<service::Principal>();
-  service::Turn turn = std::move(received->chat.turn);
-  auto started =
-      co_await api.dialogue->start(std::move(turn), std::move(ask), principal, request.executor());
+Task<void> handle(Api& api, net::Request& request, net::ResponseWriter& writer) {
+  const SteadyTime came = std::chrono::steady_clock::now();
+  bool is_stream = false;
+  auto started = co_await begin(api, request, is_stream);
   if (!started) {
     co_await send_error(api, request, writer, std::move(started).error());
     co_return;
@@ -101,6 +104,7 @@ Task<void> handle(Api& api, net::Request& request, net::ResponseWriter& writer) 
   const service::AnswerInfo& info = answer.info();
   api.log.info(request.find<RequestInfo>()->id, " is ", info.id, ", seed ", info.seed);
 
+  Pace pace(api.metrics, came, info.n_choices);
   service::Cursor from;
   from.choices.resize(info.n_choices);
   const auto sink = is_stream ? make_sse_sink(answer, std::move(from), api, request, writer)
