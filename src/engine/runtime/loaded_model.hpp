@@ -31,7 +31,8 @@ struct LoadOptions {
   std::string
       content_sha256;  // of the file, 64 hexadecimal digits; if empty it is hashed when needed
   // A memory file for keys and values, kept by somebody who outlives this process: what is in it is adopted
-  // (docs/formats/kv-arena.md). -1: memory of this process. The caller keeps it open while the model lives.
+  // (docs/formats/kv-arena.md). -1: memory of this process. The caller keeps it open while the model lives, and
+  // closes no copy of it meanwhile: that would end the lock on it.
   int kv_fd = -1;
   // The same for packed weights (docs/formats/weights-image.md): whoever has the file first packs into it.
   int image_fd = -1;

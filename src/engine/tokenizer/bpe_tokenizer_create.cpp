@@ -118,8 +118,13 @@ Result<std::vector<BpeMerge>> merge_ids(const Vocabulary& vocabulary,
     const std::string_view right = merge.substr(space + 1);
     merged.assign(left).append(right);
     bool is_usable = true;
+    std::array<TokenId, 3> ids{};
+    std::size_t n_found = 0;
     for (const std::string_view part : {left, right, std::string_view(merged)}) {
-      if (ordinary.contains(part)) continue;
+      if (const auto found = ordinary.find(part); found != ordinary.end()) {
+        ids[n_found++] = found->second;
+        continue;
+      }
       if (!others.contains(part)) {
         return invalid_argument(
             concat("merge ", i, " '", merge, "' needs the token '", part,
@@ -127,7 +132,7 @@ Result<std::vector<BpeMerge>> merge_ids(const Vocabulary& vocabulary,
       }
       is_usable = false;
     }
-    if (is_usable) merges.push_back({ordinary.at(left), ordinary.at(right), ordinary.at(merged)});
+    if (is_usable) merges.push_back({ids[0], ids[1], ids[2]});
   }
   return merges;
 }
