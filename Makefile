@@ -13,8 +13,9 @@ PYTHON ?= python3
 SMALL_LABELS = unit|kernel|golden
 # What reads bytes of strangers, or runs coroutines: CI builds these under sanitizers, `make asan` builds everything.
 ASAN_TESTS = base_test base_task_test deepwell_gguf_test deepwell_tokenizer_test deepwell_net_test deepwell_chat_test \
-  deepwell_auth_test models_test deepwell_dialogue_test deepwell_edge_test deepwell_edge_server_test
-ASAN_FUZZERS = gguf_fuzz tokenizer_fuzz http_message_fuzz chat_template_fuzz chat_request_fuzz
+  deepwell_auth_test models_test deepwell_dialogue_test deepwell_edge_test deepwell_edge_server_test \
+  deepwell_cluster_test deepwell_worker_test deepwell_supervisor_test deepwell_control_test deepwell_store_test load_test
+ASAN_FUZZERS = gguf_fuzz tokenizer_fuzz http_message_fuzz chat_template_fuzz chat_request_fuzz worker_protocol_fuzz control_fuzz
 empty :=
 space := $(empty) $(empty)
 
@@ -80,6 +81,7 @@ tsan: ## the fast tests under ThreadSanitizer
 	@tools/preflight.sh build/tsan 5000
 	cmake --preset tsan
 	cmake --build build/tsan --parallel $(JOBS)
+	TSAN_OPTIONS="suppressions=$(CURDIR)/tools/tsan.supp ignore_noninstrumented_modules=1" \
 	$(PYTHON) tools/run_tests.py --build build/tsan --labels unit --jobs $(JOBS)
 
 check: ## layers, style, format, spelling, headers: no build needed

@@ -279,6 +279,8 @@ WorkerServer::~WorkerServer() {
   state_->pump_thread.join();
   state_->server->Shutdown(std::chrono::system_clock::now());  // cancels the streams
   state_->server->Wait();
+  std::unique_lock lock(shared.mutex);
+  shared.ended.wait(lock, [&shared] { return shared.sessions.empty(); });
 }
 
 void WorkerServer::set_draining() {
