@@ -283,7 +283,8 @@ net::Middleware checks(Api& api) {
   return [&api](Request& request, ResponseWriter& writer, const Handler& next) -> Task<void> {
     for (const Check check : kChecks) {
       if (auto refusal = check(api, request)) {
-        co_return co_await refuse(request, writer, std::move(*refusal));
+        co_await refuse(request, writer, std::move(*refusal));
+        co_return;
       }
     }
     co_await next(request, writer);

@@ -283,15 +283,15 @@ Task<void> Connection::serve_request() {
   Request request(loop_, std::make_unique<ConnectionBody>(*this));
   request.method = parser_->method;
   request.target = parser_->target;
-  request.headers = parser_->headers;
   request.content_length = parser_->content_length_bytes();
+  must_send_continue_ = parser_->expects_continue() && !parser_->is_done() && input().empty();
+  request.headers = std::move(parser_->headers);  // the parser is done with them
   request.peer_ip = peer_.ip;
   request.peer_port = peer_.port;
   request.is_loopback = peer_.is_loopback;
   request.is_tls = stream_->tls() != nullptr;
   request.max_body_bytes = server_.options.max_body_bytes;
   ConnectionWriter writer(*this, request);
-  must_send_continue_ = parser_->expects_continue() && !parser_->is_done() && input().empty();
   is_answered_ = false;
   body_started_at_ = SteadyTime{};
   n_body_received_ = 0;

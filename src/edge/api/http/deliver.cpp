@@ -25,28 +25,46 @@ void Pace::note(const service::AnswerDelta& delta) {
   last = delta.at;
 }
 
+namespace {
+
+// An answer that ended before its end, or whose client has left. Apart from deliver(), whose frame
+// lives as long as the answer.
+Task<void> end_badly(Api& api, net::Request& request, service::Answer& answer, ChatSink& sink,
+                     Error error) {
+  const bool is_cancelled = request.cancel_token().stop_requested() && error.reason.empty();
+  if (is_cancelled) error = request.cancel_reason();
+  if (is_cancelled && error.code == Code::kCancelled) api.metrics.count_client_left();
+  // Out of time for everybody: nobody shall wait for it.
+  if (is_cancelled && error.code == Code::kDeadlineExceeded) answer.stop();
+  co_await sink.fail(std::move(error));
+}
+
+using Deltas = std::vector<service::AnswerDelta>;
+
+Task<Status> write_all(Deltas deltas, ChatSink& sink, Pace* pace) {
+  for (const service::AnswerDelta& delta : deltas) {
+    if (pace != nullptr) pace->note(delta);
+    Status written = co_await sink.write(delta);
+    if (!written) co_return written;
+  }
+  co_return Status();
+}
+
+}  // namespace
+
 Task<void> deliver(Api& api, net::Request& request, service::Answer& answer, ChatSink& sink,
                    Pace* pace) {
   const CancelToken cancel = request.cancel_token();
   while (!answer.is_finished()) {
     const SteadyTime deadline = std::chrono::steady_clock::now() + api.options.ping_interval;
-    auto deltas = co_await answer.next(deadline, cancel);
+    Result<Deltas> deltas = co_await answer.next(deadline, cancel);
     Status written;
     if (deltas) {
-      for (const service::AnswerDelta& delta : *deltas) {
-        if (pace != nullptr) pace->note(delta);
-        written = co_await sink.write(delta);
-        if (!written) break;
-      }
+      written = co_await write_all(std::move(*deltas), sink, pace);
     } else if (deltas.error().code == Code::kDeadlineExceeded) {
       written = co_await sink.ping();
     } else {
-      const bool is_cancelled = cancel.stop_requested() && deltas.error().reason.empty();
-      Error error = is_cancelled ? request.cancel_reason() : std::move(deltas).error();
-      if (is_cancelled && error.code == Code::kCancelled) api.metrics.count_client_left();
-      // Out of time for everybody: nobody shall wait for it.
-      if (is_cancelled && error.code == Code::kDeadlineExceeded) answer.stop();
-      co_await sink.fail(std::move(error));
+      co_await end_badly(api, request, answer, sink, std::move(deltas).error());
       co_return;
     }
     if (!written) {
