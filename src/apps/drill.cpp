@@ -17,17 +17,22 @@
 
 namespace deepwell::apps {
 
+extern const Drill kDrill_clock_step;
+extern const Drill kDrill_disk_full;
+extern const Drill kDrill_fd_exhaust;
 extern const Drill kDrill_kill_front;
 extern const Drill kDrill_kill_worker;
+extern const Drill kDrill_net_cut;
+extern const Drill kDrill_oom;
+extern const Drill kDrill_slow_disk;
 extern const Drill kDrill_stall_front;
 extern const Drill kDrill_stall_worker;
 
 std::span<const Drill* const> drills() {
   static constexpr std::array kDrills = {
-      &kDrill_kill_worker,
-      &kDrill_stall_worker,
-      &kDrill_kill_front,
-      &kDrill_stall_front,
+      &kDrill_kill_worker, &kDrill_stall_worker, &kDrill_kill_front, &kDrill_stall_front,
+      &kDrill_net_cut,     &kDrill_disk_full,    &kDrill_slow_disk,  &kDrill_oom,
+      &kDrill_fd_exhaust,  &kDrill_clock_step,
   };
   return kDrills;
 }

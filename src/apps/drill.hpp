@@ -61,6 +61,13 @@ struct Strike {
   bool is_lasting = false;
 };
 
+/// Whether answers may say `resumable: false`.
+enum class Resumability : std::uint8_t {
+  kKept,    // none may
+  kMayGo,   // some may
+  kMustGo,  // some must: whoever says otherwise promises what it cannot keep
+};
+
 /// What the system owes under this deed; the figures of the table in the docs. 0: no limit.
 struct DrillLimits {
   double pause_p99_ms = 0;
@@ -68,7 +75,7 @@ struct DrillLimits {
   double recovery_ms = 0;
   bool may_restart_workers = true;
   bool may_restart_front = false;
-  bool may_lose_resumability = false;  // answers may say `resumable: false`, and some must
+  Resumability resumability = Resumability::kKept;
 };
 
 struct Drill {
@@ -82,6 +89,8 @@ struct Drill {
   /// Asked after the deed, or after it was undone.
   bool (*is_recovered)(const Strike& strike, const SystemView& now);
   DrillLimits (*limits)(const Scene& scene);
+  /// A deed that nobody noticed had no effect: the drill was not done.
+  bool is_void_unless_noticed = false;
 };
 
 inline Error cannot_drill(std::string why) { return {Code::kFailedPrecondition, std::move(why)}; }

@@ -6,7 +6,7 @@
 #include <cerrno>
 #include <csignal>
 
-#include "apps/drill.hpp"
+#include "apps/drill_worker.hpp"
 #include "base/concat.hpp"
 #include "base/file.hpp"
 #include "base/ids.hpp"
@@ -15,26 +15,74 @@
 namespace deepwell::apps {
 namespace {
 
-// Workers that this machine's supervisor started; the front's view says how busy they are.
-Result<ProcessView> pick_busy_worker(const SystemView& now, std::uint32_t& n_running) {
-  std::vector<ProcessView> busy;
+bool has_one_worker(const Scene& scene) { return scene.before.ready("worker").size() == 1; }
+
+bool is_victim_out(const Strike& strike, const SystemView& now) {
+  const ProcessView* process = now.find(strike.victim.kind, strike.victim.epoch);
+  return process == nullptr || process->state != "ready";
+}
+
+}  // namespace
+
+Result<BusyWorker> pick_busy_worker(const SystemView& now) {
+  std::vector<BusyWorker> busy;
   for (const ProcessView& worker : now.ready("worker")) {
     const WorkerView* seen = now.find_worker(worker.index, worker.epoch);
-    if (seen != nullptr && seen->n_running > 0) busy.push_back(worker);
+    if (seen != nullptr && seen->n_running > 0) busy.push_back({worker, seen->n_running});
   }
   if (busy.empty()) return cannot_drill("no worker is busy, so there is nobody to hit");
-  const ProcessView& chosen = busy[random_u64() % busy.size()];
-  n_running = now.find_worker(chosen.index, chosen.epoch)->n_running;
-  return chosen;
+  return busy[random_u64() % busy.size()];
 }
+
+Status check_workers(const Scene& scene) {
+  if (!scene.before.ready("worker").empty()) return {};
+  return cannot_drill("the server has no worker of its own that is ready");
+}
+
+Status check_nothing(const Scene&) { return {}; }
+
+Result<bool> is_server_process(int pid) {
+  constexpr std::size_t kMaxBytes = 1 << 20;
+  DW_ASSIGN(const std::string arguments, read_file(concat("/proc/", pid, "/cmdline"), kMaxBytes));
+  return arguments.find("--control-fd") != std::string::npos;
+}
+
+bool is_worker_noticed(const Strike& strike, const SystemView& now) {
+  if (is_victim_out(strike, now)) return true;
+  const WorkerView* seen = now.find_worker(strike.victim.index, strike.victim.epoch);
+  return seen != nullptr && seen->state != "ready" && seen->state != "busy";
+}
+
+bool is_worker_replaced(const Strike& strike, const SystemView& now) {
+  const std::vector<ProcessView> workers = now.ready("worker");
+  return std::any_of(workers.begin(), workers.end(), [&](const ProcessView& worker) {
+    if (worker.index != strike.victim.index || worker.epoch <= strike.victim.epoch) return false;
+    const WorkerView* seen = now.find_worker(worker.index, worker.epoch);
+    return seen != nullptr && (seen->state == "ready" || seen->state == "busy");
+  });
+}
+
+double pause_limit_ms(const Scene& scene) {
+  constexpr double kSingleWorkerMs = 1500;
+  if (has_one_worker(scene)) return kSingleWorkerMs;
+  return 100 + 1.1 * scene.undisturbed_ttft_ms;
+}
+
+DrillLimits lost_worker_limits(const Scene& scene) {
+  return {.pause_p99_ms = pause_limit_ms(scene), .detection_ms = 1000};
+}
+
+DrillLimits unharmed_limits(const Scene& scene) {
+  return {.pause_p99_ms = 100 + 1.1 * scene.undisturbed_ttft_ms, .may_restart_workers = false};
+}
+
+namespace {
 
 // By pidfd, after a look at what the pid is now: it may have been given to somebody else meanwhile.
 Status signal_server_process(int pid, int signal_number) {
   const ScopedFd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
   if (!pidfd.is_open()) return errno_error(errno, "open process", concat(pid));
-  constexpr std::size_t kMaxBytes = 1 << 20;
-  DW_ASSIGN(const std::string arguments, read_file(concat("/proc/", pid, "/cmdline"), kMaxBytes));
-  const bool is_ours = arguments.find("--control-fd") != std::string::npos;
+  DW_ASSIGN(const bool is_ours, is_server_process(pid));
   if (!is_ours)
     return cannot_drill(concat("process ", pid, " is no process of the server any more"));
   if (::syscall(SYS_pidfd_send_signal, pidfd.get(), signal_number, nullptr, 0) != 0) {
@@ -63,9 +111,8 @@ Result<Strike> strike_process(const ProcessView& victim, std::uint32_t n_hit, in
 
 template <int kSignal>
 Result<Strike> strike_worker(const Scene&, const SystemView& now) {
-  std::uint32_t n_running = 0;
-  DW_ASSIGN(const ProcessView victim, pick_busy_worker(now, n_running));
-  return strike_process(victim, n_running, kSignal);
+  DW_ASSIGN(const BusyWorker victim, pick_busy_worker(now));
+  return strike_process(victim.process, victim.n_running, kSignal);
 }
 
 template <int kSignal>
@@ -73,33 +120,6 @@ Result<Strike> strike_front(const Scene&, const SystemView& now) {
   const std::vector<ProcessView> fronts = now.ready("front");
   if (fronts.empty()) return cannot_drill("the server has no ready front");
   return strike_process(fronts.front(), 0, kSignal);
-}
-
-Status check_workers(const Scene& scene) {
-  if (!scene.before.ready("worker").empty()) return {};
-  return cannot_drill("the server has no worker of its own that is ready");
-}
-
-Status check_nothing(const Scene&) { return {}; }
-
-bool is_victim_out(const Strike& strike, const SystemView& now) {
-  const ProcessView* process = now.find(strike.victim.kind, strike.victim.epoch);
-  return process == nullptr || process->state != "ready";
-}
-
-bool is_worker_noticed(const Strike& strike, const SystemView& now) {
-  if (is_victim_out(strike, now)) return true;
-  const WorkerView* seen = now.find_worker(strike.victim.index, strike.victim.epoch);
-  return seen != nullptr && seen->state != "ready" && seen->state != "busy";
-}
-
-bool is_worker_replaced(const Strike& strike, const SystemView& now) {
-  const std::vector<ProcessView> workers = now.ready("worker");
-  return std::any_of(workers.begin(), workers.end(), [&](const ProcessView& worker) {
-    if (worker.index != strike.victim.index || worker.epoch <= strike.victim.epoch) return false;
-    const WorkerView* seen = now.find_worker(worker.index, worker.epoch);
-    return seen != nullptr && (seen->state == "ready" || seen->state == "busy");
-  });
 }
 
 // Back is a front when it answers, not when it lives.
@@ -110,21 +130,7 @@ bool is_front_replaced(const Strike& strike, const SystemView& now) {
                      [&](const ProcessView& front) { return front.epoch > strike.victim.epoch; });
 }
 
-bool has_one_worker(const Scene& scene) { return scene.before.ready("worker").size() == 1; }
-
-// With another worker: 100 ms and the prefill of what must be rebuilt, for which the time until the first token
-// stands. A single worker must start again first.
-double pause_limit_ms(const Scene& scene) {
-  constexpr double kSingleWorkerMs = 1500;
-  if (has_one_worker(scene)) return kSingleWorkerMs;
-  return 100 + 1.1 * scene.undisturbed_ttft_ms;
-}
-
 double stall_limit_ms(const Scene& scene) { return has_one_worker(scene) ? 3000 : 1000; }
-
-DrillLimits kill_worker_limits(const Scene& scene) {
-  return {.pause_p99_ms = pause_limit_ms(scene), .detection_ms = 1000};
-}
 
 DrillLimits stall_worker_limits(const Scene& scene) {
   return {.pause_p99_ms = stall_limit_ms(scene) + pause_limit_ms(scene),
@@ -152,7 +158,7 @@ const Drill kDrill_kill_worker = {
     .strike = strike_worker<SIGKILL>,
     .is_noticed = is_worker_noticed,
     .is_recovered = is_worker_replaced,
-    .limits = kill_worker_limits};
+    .limits = lost_worker_limits};
 
 extern const Drill kDrill_stall_worker;
 const Drill kDrill_stall_worker = {

@@ -92,10 +92,10 @@ void judge_drill(const Drill& drill, const Scene& scene, const SystemView& after
                 0);
   judge.at_most({"answers continued inexactly", "续写不精确的回答"}, "continued",
                 count(account.n_continued()), 0);
-  if (limits.may_lose_resumability) {
+  if (limits.resumability == Resumability::kMustGo) {
     judge.at_least_one({"answers marked not resumable", "标记为不可续接的回答"}, "unresumable",
                        count(account.n_unresumable()));
-  } else {
+  } else if (limits.resumability == Resumability::kKept) {
     judge.at_most({"answers not resumable", "不可续接的回答"}, "unresumable",
                   count(account.n_unresumable()), 0);
   }

@@ -112,6 +112,13 @@ class DrillRun {
     report.n_struck = pauses_ms.size();
     report.struck_pause_ms = percentiles(std::move(pauses_ms));
     for (Strike& strike : strikes_) undo(strike);
+    const bool is_noticed = std::any_of(strikes_.begin(), strikes_.end(), [](const Strike& strike) {
+      return strike.noticed.has_value();
+    });
+    if (drill_.is_void_unless_noticed && !is_noticed) {
+      return cannot_drill(concat("the deed had no effect that the system could notice: ",
+                                 strikes_.empty() ? "nothing was done" : strikes_.front().what));
+    }
     report.strikes = strikes_;
     judge_drill(drill_, scene_, after, report);
     return report;

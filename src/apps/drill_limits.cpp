@@ -1,0 +1,166 @@
+// Drills that take resources away: oom, fd-exhaust, clock-step.
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <ctime>
+
+#include "apps/drill_worker.hpp"
+#include "base/concat.hpp"
+#include "base/file.hpp"
+
+namespace deepwell::apps {
+namespace {
+
+// Lowers the soft limit alone, so that it can be raised again.
+Result<rlimit> lower_limit(int pid, __rlimit_resource resource, rlim_t value) {
+  rlimit before{};
+  if (::prlimit(pid, resource, nullptr, &before) != 0) {
+    return errno_error(errno, "read the limits of process", concat(pid));
+  }
+  const rlimit lowered{value, before.rlim_max};
+  if (::prlimit(pid, resource, &lowered, nullptr) != 0) {
+    return errno_error(errno, "lower the limits of process", concat(pid));
+  }
+  return before;
+}
+
+// Nothing if the process is gone.
+Status restore_limit(int pid, __rlimit_resource resource, const rlimit& before) {
+  const auto is_ours = is_server_process(pid);
+  if (!is_ours || !*is_ours) return {};
+  if (::prlimit(pid, resource, &before, nullptr) == 0 || errno == ESRCH) return {};
+  return errno_error(errno, "restore the limits of process", concat(pid));
+}
+
+// The file of the worker's memory limit, if it has a group of cgroup v2 for itself; else empty.
+std::string own_memory_file(int pid) {
+  constexpr std::size_t kMaxBytes = 64 * 1024;
+  const auto groups = read_file(concat("/proc/", pid, "/cgroup"), kMaxBytes);
+  if (!groups || !groups->starts_with("0::/")) return {};
+  const std::string group = concat("/sys/fs/cgroup", groups->substr(3, groups->find('\n') - 3));
+  const auto members = read_file(join_path(group, "cgroup.procs"), kMaxBytes);
+  if (!members || *members != concat(pid, "\n")) return {};
+  const std::string file = join_path(group, "memory.max");
+  return ::access(file.c_str(), W_OK) == 0 ? file : std::string();
+}
+
+Status write_text(const std::string& path, const std::string& text) {
+  DW_ASSIGN(FileWriter writer, FileWriter::open(path, FileWriter::Mode::kTruncate));
+  return writer.write(text);
+}
+
+Result<Strike> starve_by_group(Strike strike, const std::string& file) {
+  constexpr std::size_t kMaxBytes = 64;
+  DW_ASSIGN(const std::string before, read_file(file, kMaxBytes));
+  strike.what = concat("memory.max of ", strike.what, " to 1 MiB");
+  strike.undo = [file, before] {
+    const Status written = write_text(file, before);
+    return is_file(file) ? written : Status();  // the group may be gone with its worker
+  };
+  strike.at = std::chrono::steady_clock::now();
+  DW_TRY(write_text(file, "1048576"));
+  return strike;
+}
+
+Result<Strike> starve_worker(const Scene&, const SystemView& now) {
+  DW_ASSIGN(const BusyWorker chosen, pick_busy_worker(now));
+  Strike strike;
+  strike.victim = chosen.process;
+  strike.n_hit = chosen.n_running;
+  const int pid = chosen.process.pid;
+  strike.what =
+      concat("worker ", chosen.process.index, " (epoch ", chosen.process.epoch, ", pid ", pid, ")");
+  const std::string file = own_memory_file(pid);
+  if (!file.empty()) return starve_by_group(std::move(strike), file);
+  strike.what = concat("RLIMIT_AS of ", strike.what, " to 1 MiB: no further allocation succeeds");
+  strike.at = std::chrono::steady_clock::now();
+  DW_ASSIGN(const rlimit before, lower_limit(pid, RLIMIT_AS, 1 << 20));
+  strike.undo = [pid, before] { return restore_limit(pid, RLIMIT_AS, before); };
+  return strike;
+}
+
+Result<Strike> exhaust_fds(const Scene&, const SystemView& now) {
+  const std::vector<ProcessView> fronts = now.ready("front");
+  if (fronts.empty()) return cannot_drill("the server has no ready front");
+  const int pid = fronts.front().pid;
+  DW_ASSIGN(const std::vector<std::string> open, list_directory(concat("/proc/", pid, "/fd")));
+  Strike strike;
+  strike.victim = fronts.front();
+  strike.is_lasting = true;
+  strike.what = concat("no further file descriptor than its ", open.size(), " for front ",
+                       strike.victim.index, " (pid ", pid, ")");
+  strike.at = std::chrono::steady_clock::now();
+  DW_ASSIGN(const rlimit before, lower_limit(pid, RLIMIT_NOFILE, open.size()));
+  strike.undo = [pid, before] { return restore_limit(pid, RLIMIT_NOFILE, before); };
+  return strike;
+}
+
+bool is_front_well(const Strike&, const SystemView& now) { return now.health.http_status == 200; }
+
+constexpr time_t kStepSeconds = 3600;
+
+Status step_clock(time_t seconds) {
+  timespec now{};
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  now.tv_sec += seconds;
+  if (::clock_settime(CLOCK_REALTIME, &now) == 0) return {};
+  return cannot_drill(errno_error(errno, "set", "the clock").message);
+}
+
+Status check_clock(const Scene& scene) {
+  if (!scene.options.may_step_clock) {
+    return cannot_drill(
+        "this drill sets the clock of the whole machine by an hour and back, which "
+        "every program on it notices; --may-step-clock allows it");
+  }
+  if (::geteuid() != 0) return cannot_drill("only root may set the clock");
+  return {};
+}
+
+Result<Strike> step_clock_ahead(const Scene&, const SystemView&) {
+  DW_TRY(step_clock(kStepSeconds));
+  Strike strike;
+  strike.what = concat("set the clock ahead by ", kStepSeconds, " s");
+  strike.is_lasting = true;
+  strike.at = std::chrono::steady_clock::now();
+  strike.undo = [] { return step_clock(-kStepSeconds); };
+  return strike;
+}
+
+}  // namespace
+
+extern const Drill kDrill_oom;
+const Drill kDrill_oom = {
+    .name = "oom",
+    .summary = {"take a busy worker's memory away", "使忙碌的工作进程内存不足"},
+    .check = check_workers,
+    .strike = starve_worker,
+    .is_noticed = is_worker_noticed,
+    .is_recovered = is_worker_replaced,
+    .limits = lost_worker_limits,
+    .is_void_unless_noticed = true};
+
+extern const Drill kDrill_fd_exhaust;
+const Drill kDrill_fd_exhaust = {
+    .name = "fd-exhaust",
+    .summary = {"leave the front without a free file descriptor", "耗尽前端的文件描述符"},
+    .check = check_nothing,
+    .strike = exhaust_fds,
+    .is_noticed = nullptr,
+    .is_recovered = is_front_well,
+    .limits = unharmed_limits};
+
+extern const Drill kDrill_clock_step;
+const Drill kDrill_clock_step = {
+    .name = "clock-step",
+    .summary = {"set the clock of this machine ahead by an hour and back (as root)",
+                "将本机时钟拨快一小时再拨回（需 root）"},
+    .check = check_clock,
+    .strike = step_clock_ahead,
+    .is_noticed = nullptr,
+    .is_recovered = is_front_well,
+    .limits = unharmed_limits};
+
+}  // namespace deepwell::apps
