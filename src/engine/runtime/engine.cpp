@@ -7,6 +7,7 @@
 #include <exception>
 #include <utility>
 
+#include "base/check.hpp"
 #include "base/concat.hpp"
 #include "engine/model/arch/arch.hpp"
 #include "engine/runtime/describe.hpp"
@@ -185,6 +186,8 @@ void Engine::thread_main() {
   }
   fail_all(unavailable("the engine is shutting down"));
   publish();
+  DW_CHECK(scheduler_.n_blocks_used() == 0 && cache_.check_integrity(),
+           "whoever took blocks gave them back, and their names are true");
 }
 
 /// Waits for mail if there is nothing else to do. False once the engine stops.
