@@ -158,12 +158,13 @@ def test_keys_are_asked_for(start):
     assert server.client(api_key="sk-right").models.list().data
 
 
-def test_full_queue_is_429(start):
+def test_full_queue_is_503_with_a_time_to_come_back(start):
     server = start("--n-slots", "1", "--n-queue", "0", "--pace-us", "20000")
     with server.client().chat.completions.create(model="synthetic", messages=QUESTION, max_tokens=500, stream=True) as first:
         next(iter(first))
-        with pytest.raises(openai.RateLimitError) as refused:
+        with pytest.raises(openai.InternalServerError) as refused:
             server.client().chat.completions.create(model="synthetic", messages=QUESTION)
+        assert refused.value.status_code == 503 and refused.value.code == "queue_full"
         assert int(refused.value.response.headers["retry-after"]) > 0
 
 

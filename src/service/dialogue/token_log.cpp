@@ -1,4 +1,4 @@
-// Appending events.
+// Appending a generation's events to its log of tokens.
 #include "service/dialogue/token_log.hpp"
 
 #include <algorithm>
