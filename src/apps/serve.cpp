@@ -1,4 +1,5 @@
 // `deepwell serve`: a model behind the HTTP API, as a supervisor over a front and workers.
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -27,6 +28,7 @@ struct Serve final : Command {
     DW_ASSIGN(const service::KeyRing checked,
               edge::check_serve_options(settings.serving, *context.log));
     (void)checked;
+    raise_descriptor_limit();
     const std::uint16_t port = settings.serving.port;
     DW_TRY(settings.finish(context, port == 0 ? concat("pid-", ::getpid()) : concat(port)));
     if (settings.n_workers == 0 && settings.remote_workers.empty()) return run_alone(context);
@@ -55,6 +57,14 @@ struct Serve final : Command {
     options.roster.n_workers = settings.n_workers;
     options.roster.drain_timeout = settings.serving.drain_timeout;
     return cluster::supervise(std::move(options), *context.log);
+  }
+
+  /// A connection is a descriptor: as many as we may have. The children inherit it.
+  static void raise_descriptor_limit() {
+    rlimit limit{};
+    if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+    limit.rlim_cur = limit.rlim_max;
+    static_cast<void>(::setrlimit(RLIMIT_NOFILE, &limit));
   }
 
   static Result<std::string> own_path() {

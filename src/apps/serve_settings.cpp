@@ -45,6 +45,9 @@ void declare_answers(OptionTable& table, ServeSettings& settings) {
   table.add_integer("--max-waiting", &settings.n_max_waiting, 0, 1 << 20, "N",
                     {"answers that may wait for their turn in one worker; more are refused",
                      "每个工作进程中排队等待的回答上限，超过则拒绝"});
+  table.add_integer(
+      "--max-connections", &settings.serving.max_connections, 1, 1 << 20, "N",
+      {"connections of clients at once; more are refused", "同时的客户端连接数上限，超过则拒绝"});
   table.add_text("--journal", &settings.serving.journal.path, "FILE",
                  {"where answers are noted so that they survive a restart",
                   "记录回答的文件，使其在重启后仍可继续"});
@@ -74,7 +77,7 @@ void declare_drills(OptionTable& table, ServeSettings& settings) {
 void ServeSettings::declare(OptionTable& table) {
   model.model = "default";
   model.declare(table);
-  table.add_integer("-np,--parallel,--max-num-seqs", &n_parallel, 1, 1024, "N",
+  table.add_integer("-np,--parallel,--max-num-seqs", &n_parallel, 1, 65536, "N",
                     {"answers computed at the same time; more wait", "同时生成的回答数，其余排队"});
   table.add_text("--host", &serving.host, "ADDRESS", {"address to listen on", "监听地址"});
   table.add_integer("--port", &serving.port, 0, 65535, "PORT",

@@ -36,6 +36,7 @@ net::ServerOptions server_options(const ServeOptions& options) {
   server.listen_fd = options.listen_fd;
   server.n_loops = options.n_loops;
   server.max_body_bytes = options.max_body_bytes;
+  server.max_connections = options.max_connections;
   server.body_timeout = options.body_timeout;
   if (!options.tls_cert_file.empty()) {
     server.tls =

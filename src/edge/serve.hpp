@@ -81,6 +81,7 @@ struct ServeOptions {
   std::vector<std::string> model_names;
 
   std::uint64_t max_body_bytes = 8ULL * 1024 * 1024;
+  std::uint32_t max_connections = 16'384;  // beyond: 503 with Retry-After
   std::chrono::seconds request_timeout{3600};
   std::chrono::milliseconds body_timeout{30'000};
   std::chrono::milliseconds ping_interval{15'000};

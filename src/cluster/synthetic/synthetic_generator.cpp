@@ -19,6 +19,7 @@ namespace {
 
 // Generations that are due so close together are served in one step.
 constexpr std::chrono::microseconds kTogether{500};
+constexpr std::chrono::milliseconds kSignOfLife{1000};
 
 std::uint64_t mix_of(const GenerateRequest& request) {
   std::uint64_t mix = request.sampling.seed * 0x9E3779B97F4A7C15ULL;
@@ -178,9 +179,11 @@ void SyntheticGenerator::loop() {
     wake_.wait(lock, [this] { return is_stopping_ || (!order_.empty() && !is_stalled_); });
     if (is_stopping_) break;
     const auto due = next_due();
-    if (due > std::chrono::steady_clock::now()) {
+    if (const auto now = std::chrono::steady_clock::now(); due > now) {
       has_arrival_ = false;
-      wake_.wait_until(lock, due, [this] { return is_stopping_ || is_stalled_ || has_arrival_; });
+      wake_.wait_until(lock, std::min(due, now + kSignOfLife),
+                       [this] { return is_stopping_ || is_stalled_ || has_arrival_; });
+      ++counters_.n_layers_done;  // it waits for its pace, which is its work
     }
     if (!is_stopping_ && !is_stalled_) step(lock);
   }
