@@ -66,6 +66,8 @@ struct DrillCommand final : Command {
   void declare_load(OptionTable& table) {
     table.add_integer("--streams", &options.n_streams, 1, 100'000, "N",
                       {"streams at once", "同时进行的流数"});
+    table.add_integer("--distinct", &options.n_distinct, 1, 100'000, "N",
+                      {"different requests, asked in turn", "不同请求的个数，轮流使用"});
     table.add_integer("--max-tokens", &options.max_tok, 1, 1 << 24, "N",
                       {"tokens of an answer", "每个回答的词元数"});
     table.add_integer("--prompt-tokens", &options.n_prompt_tok, 1, 1 << 24, "N",

@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -28,6 +29,7 @@ struct DrillOptions {
       0;  // disk-full, slow-disk: the largest file system that may be filled or frozen
   bool may_step_clock = false;  // clock-step
   std::uint32_t n_streams = 50;
+  std::uint32_t n_distinct = 64;
   std::uint32_t max_tok = 200;
   std::uint32_t n_prompt_tok = 32;
   double pace_ms = 0;
@@ -92,6 +94,9 @@ struct Drill {
   /// A deed that nobody noticed had no effect: the drill was not done.
   bool is_void_unless_noticed = false;
 };
+
+/// Every drill of this build, in the order of the list.
+std::span<const Drill* const> drills();
 
 inline Error cannot_drill(std::string why) { return {Code::kFailedPrecondition, std::move(why)}; }
 

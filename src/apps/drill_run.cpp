@@ -129,6 +129,7 @@ class DrillRun {
     const DrillOptions& options = scene_.options;
     CheckedLoadOptions load;
     load.target = scene_.target;
+    load.questions.n_distinct = options.n_distinct;
     load.questions.max_tok = options.max_tok;
     load.questions.n_prompt_tok = options.n_prompt_tok;
     load.n_streams = options.n_streams;
