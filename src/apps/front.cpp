@@ -2,6 +2,7 @@
 #include <atomic>
 #include <csignal>
 #include <memory>
+#include <thread>
 #include <vector>
 
 #include "apps/command.hpp"
@@ -48,6 +49,7 @@ struct Front final : Command {
     DW_TRY(claim_name());
 
     std::atomic<bool> shall_drain{false};
+    std::atomic<std::uint32_t> n_ready_workers{0};
     std::atomic<Supervised*> to_supervisor{nullptr};
     cluster::ClusterOptions options;
     options.tls = &settings.worker_tls;
@@ -62,6 +64,7 @@ struct Front final : Command {
     ClusterGenerator generator(std::move(options), *context.log);
     Supervised supervised(control_fd, *context.log, [&](const ControlMessage& message) {
       if (message.kind == ControlKind::kDrain) shall_drain = true;
+      if (message.kind == ControlKind::kWorkerReady) ++n_ready_workers;
       hear(message, generator, *context.log);
     });
     to_supervisor = &supervised;
@@ -69,6 +72,7 @@ struct Front final : Command {
       DW_TRY(generator.add_worker({kFirstRemoteIndex + i, 1}, settings.remote_workers[i], false));
     }
     wire(context, generator, supervised);
+    wait_for_workers(generator, n_ready_workers);
     settings.serving.wait_stop = [&signals, &shall_drain](std::chrono::milliseconds limit) {
       const edge::StopRequest asked = signals.wait(limit);
       if (asked != edge::StopRequest::kNone) return asked;
@@ -94,6 +98,21 @@ struct Front final : Command {
               FileLock::try_acquire(join_path(directory, settings.serving.front_id)));
     name_lock_.emplace(std::move(mine));
     return {};
+  }
+
+  /// Where workers are up already (after a front's death, or in a reload), connections wait in the
+  /// backlog for the moment that it takes to reach them, instead of being told that a model loads.
+  static void wait_for_workers(const ClusterGenerator& generator,
+                               const std::atomic<std::uint32_t>& n_ready_workers) {
+    using Clock = std::chrono::steady_clock;
+    constexpr std::chrono::milliseconds kGreeting{50};
+    constexpr std::chrono::milliseconds kReach{5000};
+    const auto start = Clock::now();
+    while (!generator.is_ready()) {
+      const auto waited = Clock::now() - start;
+      if (waited >= kReach || (n_ready_workers == 0 && waited >= kGreeting)) return;
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
   }
 
   static void hear(const ControlMessage& message, ClusterGenerator& generator, Log& log) {
