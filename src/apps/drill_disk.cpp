@@ -178,7 +178,8 @@ const Drill kDrill_disk_full = {
     .strike = fill_disk,
     .is_noticed = is_journal_degraded,
     .is_recovered = is_journal_well,
-    .limits = disk_full_limits};
+    .limits = disk_full_limits,
+    .is_void_unless_noticed = true};  // a journal may have room in its own files for a while
 
 extern const Drill kDrill_slow_disk;
 const Drill kDrill_slow_disk = {

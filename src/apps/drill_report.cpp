@@ -131,9 +131,11 @@ Status DrillReport::outcome() const {
   std::string broken;
   for (const DrillCheck& check : checks) {
     if (check.is_kept) continue;
-    broken += concat(broken.empty() ? "" : ", ", check.what.en, " ", number_text(check.value),
-                     check.value > check.limit ? " (at most " : " (at least ",
-                     number_text(check.limit), ")");
+    const std::string_view relation = check.value > check.limit ? "at most " : "at least ";
+    broken += concat(broken.empty() ? "" : ", ", check.what.en, ": ",
+                     check.value >= kNever ? std::string("it did not come to it")
+                                           : concat(number_text(check.value), " (", relation,
+                                                    number_text(check.limit), ")"));
   }
   return data_loss(concat("the drill ", name, " failed: ", broken));
 }

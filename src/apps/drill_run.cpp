@@ -116,8 +116,9 @@ class DrillRun {
       return strike.noticed.has_value();
     });
     if (drill_.is_void_unless_noticed && !is_noticed) {
-      return cannot_drill(concat("the deed had no effect that the system could notice: ",
-                                 strikes_.empty() ? "nothing was done" : strikes_.front().what));
+      return cannot_drill(concat("nobody noticed the deed, so nothing was proved: ",
+                                 strikes_.empty() ? "nothing was done" : strikes_.front().what,
+                                 "; try more streams, or hold it longer (--hold)"));
     }
     report.strikes = strikes_;
     judge_drill(drill_, scene_, after, report);

@@ -26,7 +26,7 @@ struct DrillReport {
   std::string name;
   std::vector<Strike> strikes;
   LoadAccount account{0, 0};
-  Percentiles struck_pause_ms;  // of the streams that ran at the moment of a strike
+  Percentiles struck_pause_ms;  // of the streams that ran at a strike, or while its deed lasted
   std::uint64_t n_struck = 0;   // how many those were
   std::vector<DrillCheck> checks;
 
