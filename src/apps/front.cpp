@@ -48,7 +48,7 @@ struct Front final : Command {
     DW_TRY(settings.finish(context, "front"));
     DW_TRY(claim_name());
 
-    std::atomic<bool> shall_drain{false};
+    std::atomic<edge::StopRequest> asked{edge::StopRequest::kNone};
     std::atomic<std::uint32_t> n_ready_workers{0};
     std::atomic<Supervised*> to_supervisor{nullptr};
     cluster::ClusterOptions options;
@@ -63,7 +63,8 @@ struct Front final : Command {
     };
     ClusterGenerator generator(std::move(options), *context.log);
     Supervised supervised(control_fd, *context.log, [&](const ControlMessage& message) {
-      if (message.kind == ControlKind::kDrain) shall_drain = true;
+      if (message.kind == ControlKind::kDrain) asked = edge::StopRequest::kDrain;
+      if (message.kind == ControlKind::kHandOver) asked = edge::StopRequest::kHandOver;
       if (message.kind == ControlKind::kWorkerReady) ++n_ready_workers;
       hear(message, generator, *context.log);
     });
@@ -73,10 +74,9 @@ struct Front final : Command {
     }
     wire(context, generator, supervised);
     wait_for_workers(generator, n_ready_workers);
-    settings.serving.wait_stop = [&signals, &shall_drain](std::chrono::milliseconds limit) {
-      const edge::StopRequest asked = signals.wait(limit);
-      if (asked != edge::StopRequest::kNone) return asked;
-      return shall_drain.exchange(false) ? edge::StopRequest::kHandOver : asked;
+    settings.serving.wait_stop = [&signals, &asked](std::chrono::milliseconds limit) {
+      const edge::StopRequest signalled = signals.wait(limit);
+      return signalled == edge::StopRequest::kNone ? asked.exchange(signalled) : signalled;
     };
     return edge::serve(settings.serving, generator, *context.log);
   }

@@ -23,8 +23,8 @@ namespace {
 // Two full crash pages of tags (20 digits each) and a path; longer lines are refused on both ends.
 constexpr std::size_t kMaxLineBytes = 32 * 1024;
 constexpr std::string_view kKindWords[] = {
-    "tick",           "loading",      "ready",       "kill-worker",     "drained",
-    "worker-loading", "worker-ready", "worker-died", "worker-draining", "drain"};
+    "tick",         "loading",     "ready",           "kill-worker", "drained",  "worker-loading",
+    "worker-ready", "worker-died", "worker-draining", "drain",       "hand-over"};
 constexpr std::string_view kKeys[] = {"worker", "epoch", "signal", "progress", "tags", "text"};
 
 // For messages: what a hostile line holds is not printed at full length.

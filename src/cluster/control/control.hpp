@@ -25,7 +25,10 @@ enum class ControlKind : std::uint8_t {
   kWorkerDied,  // `worker`, `epoch`, `signal` (0: it exited), `tags` = suspects of the crash page
   kWorkerDraining,  // `worker`, `epoch`: give it nothing new, move or finish what it has
   // The supervisor to any child.
-  kDrain,  // finish what runs, take nothing new, leave; `progress` unused, `text` = limit in seconds
+  kDrain,  // finish what runs, take nothing new, leave; `text` = limit in seconds
+  // The supervisor to a front: as kDrain, but another front accepts on the same socket; whoever is
+  // connected here is served until it leaves.
+  kHandOver,
 };
 
 /// Plain data; a kind uses the fields named beside it.

@@ -28,7 +28,7 @@ TEST(ControlLine, ReadsAsWritten) {
 }
 
 TEST(ControlLine, SurvivesARoundTripInEveryKind) {
-  for (int kind = 0; kind <= static_cast<int>(ControlKind::kDrain); ++kind) {
+  for (int kind = 0; kind <= static_cast<int>(ControlKind::kHandOver); ++kind) {
     const ControlMessage message{.kind = static_cast<ControlKind>(kind),
                                  .worker = 4'000'000'000U,
                                  .epoch = UINT64_MAX,

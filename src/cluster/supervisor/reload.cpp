@@ -91,7 +91,7 @@ void Roster::switch_sets(SteadyTime now) {
       const bool is_new = worker.spec.set == current_set_;
       tell(front, about(worker, is_new ? ControlKind::kWorkerReady : ControlKind::kWorkerDraining));
     }
-    ask_to_drain(front, options_.reload_limit);
+    ask_to_drain(front, ControlKind::kHandOver, options_.reload_limit);
   }
   advance(now);
 }
@@ -102,7 +102,7 @@ void Roster::drain_old_workers(SteadyTime now) {
   const auto left = std::chrono::duration_cast<std::chrono::seconds>(reload_->deadline - now);
   for (auto& [epoch, child] : children_) {
     if (child.spec.kind == ChildKind::kWorker && child.spec.set < current_set_) {
-      ask_to_drain(child, left);
+      ask_to_drain(child, ControlKind::kDrain, left);
     }
   }
   advance(now);

@@ -334,16 +334,16 @@ void Roster::drain(SteadyTime now) {
   // Workers are restarted until the last front has left: the answers that end now need them.
   drop_slots([](const Slot& slot) { return slot.kind == ChildKind::kFront; });
   for (auto& [epoch, child] : children_) {
-    if (child.spec.kind == ChildKind::kFront) ask_to_drain(child, options_.drain_timeout);
+    if (child.spec.kind == ChildKind::kFront)
+      ask_to_drain(child, ControlKind::kDrain, options_.drain_timeout);
   }
   advance(now);
 }
 
-void Roster::ask_to_drain(Child& child, std::chrono::seconds limit) {
+void Roster::ask_to_drain(Child& child, ControlKind how, std::chrono::seconds limit) {
   if (child.state == State::kStopping) return;
   child.state = State::kDraining;
-  tell(child,
-       {.kind = ControlKind::kDrain, .text = concat(std::max<std::int64_t>(limit.count(), 0))});
+  tell(child, {.kind = how, .text = concat(std::max<std::int64_t>(limit.count(), 0))});
 }
 
 void Roster::check_drain_deadline(SteadyTime now) {

@@ -142,7 +142,7 @@ class Roster {
   void kill_worker(const Child& front, const ControlMessage& message, SteadyTime now);
   void kill(Child& child, std::string reason, SteadyTime now);
   void stop(Child& child, SteadyTime now);
-  void ask_to_drain(Child& child, std::chrono::seconds limit);
+  void ask_to_drain(Child& child, ControlKind how, std::chrono::seconds limit);
   void check_silence(Child& child, SteadyTime now);
   void check_drain_deadline(SteadyTime now);
   void greet(Child& front);

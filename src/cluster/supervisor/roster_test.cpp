@@ -364,7 +364,7 @@ TEST(Roster, RollsOverToANewSetStepByStep) {
   EXPECT_EQ(world.hands.heard(3),
             (Lines{"worker-draining epoch=1", "worker-draining worker=1 epoch=2",
                    "worker-ready epoch=4 text=sock-4", "worker-ready worker=1 epoch=5 text=sock-5",
-                   "drain text=600"}));
+                   "hand-over text=600"}));
   EXPECT_TRUE(world.hands.signals.empty());
   EXPECT_FALSE(world.hands.is_reload_over);
 

@@ -183,7 +183,9 @@ class Child {
       kill.text = "no progress";
       (void)channel.send(kill);
     }
-    if (message.kind != ControlKind::kDrain || has("stubborn")) return true;
+    const bool shall_leave =
+        message.kind == ControlKind::kDrain || message.kind == ControlKind::kHandOver;
+    if (!shall_leave || has("stubborn")) return true;
     if (is_front_) ::close(3);
     if (has("drain-ms")) std::this_thread::sleep_for(milliseconds(std::stoi(words_["drain-ms"])));
     return false;
