@@ -101,7 +101,7 @@ void Connection::wake_reader() {
 void Connection::consume(std::size_t n) {
   n_input_consumed_ += n;
   if (n_input_consumed_ == input_.size()) {
-    input_.clear();
+    std::string().swap(input_);  // a stream may last for minutes behind one small request
     n_input_consumed_ = 0;
   } else if (n_input_consumed_ > kMaxInputBytes) {
     input_.erase(0, n_input_consumed_);

@@ -105,7 +105,7 @@ class Connection final : public std::enable_shared_from_this<Connection> {
 
   // Thousands of clients send one small request and then only listen: who sends more than fits gets
   // more room.
-  std::array<char, 1024> small_read_space_;
+  std::array<char, 512> small_read_space_;
   std::vector<char> large_read_space_;  // empty unless a read filled the small one
   bool is_read_pending_ = false;
   bool is_input_ended_ = false;  // EOF, or the socket broke
