@@ -112,10 +112,7 @@ class DrillRun {
     report.n_struck = pauses_ms.size();
     report.struck_pause_ms = percentiles(std::move(pauses_ms));
     for (Strike& strike : strikes_) undo(strike);
-    const bool is_noticed = std::any_of(strikes_.begin(), strikes_.end(), [](const Strike& strike) {
-      return strike.noticed.has_value();
-    });
-    if (drill_.is_void_unless_noticed && !is_noticed) {
+    if (is_void()) {
       return cannot_drill(concat("nobody noticed the deed, so nothing was proved: ",
                                  strikes_.empty() ? "nothing was done" : strikes_.front().what,
                                  "; try more streams, or hold it longer (--hold)"));
@@ -130,7 +127,8 @@ class DrillRun {
     const DrillOptions& options = scene_.options;
     CheckedLoadOptions load;
     load.target = scene_.target;
-    load.questions.n_distinct = options.n_distinct;
+    // So that asking the undisturbed system takes one round.
+    load.questions.n_distinct = std::min(options.n_distinct, options.n_streams);
     load.questions.max_tok = options.max_tok;
     load.questions.n_prompt_tok = options.n_prompt_tok;
     load.n_streams = options.n_streams;
@@ -174,7 +172,7 @@ class DrillRun {
         DW_TRY(strike_now(view, background));
         next_strike = now + std::chrono::seconds(options.every_s);
       }
-      if (now >= stop_at && (is_all_recovered() || now >= give_up_at)) return {};
+      if (now >= stop_at && (is_all_recovered() || is_void() || now >= give_up_at)) return {};
       std::this_thread::sleep_for(kLookEvery);
     }
     return {};
@@ -215,6 +213,14 @@ class DrillRun {
   bool is_all_recovered() const {
     return std::all_of(strikes_.begin(), strikes_.end(),
                        [](const Strike& strike) { return strike.recovered.has_value(); });
+  }
+
+  // Nobody noticed what had to be noticed, and no deed lasts that still might be.
+  bool is_void() const {
+    return drill_.is_void_unless_noticed &&
+           std::none_of(strikes_.begin(), strikes_.end(), [](const Strike& strike) {
+             return strike.noticed || (strike.is_lasting && !strike.undone);
+           });
   }
 
   const Drill& drill_;
