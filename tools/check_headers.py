@@ -4,6 +4,7 @@ import concurrent.futures
 import os
 import subprocess
 import sys
+import tempfile
 
 import sources
 
@@ -11,18 +12,24 @@ FLAGS = ["-std=c++20", "-fsyntax-only", "-Wall", "-Wextra", "-DDEEPWELL_VERSION=
          "-DBOOST_BEAST_SEPARATE_COMPILATION", "-DBOOST_ASIO_NO_DEPRECATED"]
 
 
-def check(header):
+def generate_protocol(directory):
+    """The code that the build makes of proto/, for the headers that include it."""
+    subprocess.run(["protoc", "--proto_path=.", f"--cpp_out={directory}", "proto/worker.proto"], cwd=sources.ROOT, check=True)
+
+
+def check(header, generated):
     name = header.removeprefix("src/")
     code = f'#include "{name}"\n#include "{name}"\n'
-    command = [os.environ.get("CXX", "g++"), *FLAGS, "-Isrc", "-x", "c++", "-"]
+    command = [os.environ.get("CXX", "g++"), *FLAGS, "-Isrc", "-isystem", generated, "-x", "c++", "-"]
     run = subprocess.run(command, input=code, cwd=sources.ROOT, capture_output=True, text=True)
     return None if run.returncode == 0 else f"{header} does not compile alone:\n" + "\n".join(run.stderr.split("\n")[:8])
 
 
 def main():
     headers = [h for h in sources.tree(".hpp") if h.startswith("src/")]
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        complaints = [c for c in pool.map(check, headers) if c]
+    with tempfile.TemporaryDirectory() as generated, concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        generate_protocol(generated)
+        complaints = [c for c in pool.map(lambda header: check(header, generated), headers) if c]
     print("\n".join(complaints))
     return 1 if complaints else 0
 

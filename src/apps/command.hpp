@@ -27,9 +27,9 @@ namespace deepwell::apps {
 /// What every command gets; lives as long as the command runs.
 struct Context {
   Language language = Language::kEnglish;
-  std::string home;         // where models and state live: DEEPWELL_HOME
-  bool is_offline = false;  // nothing may use the network
-  Log* log = nullptr;       // never null when a command runs
+  std::string home;                         // where models and state live: DEEPWELL_HOME
+  bool is_offline = false;                  // nothing may use the network
+  Log* log = nullptr;                       // never null when a command runs
   std::vector<std::string> arguments = {};  // behind the command's name, as they were given
 };
 

@@ -2,13 +2,13 @@
 #include "cluster/front/worker_link.hpp"
 
 #include <grpcpp/grpcpp.h>
+#include <proto/worker.grpc.pb.h>
 
 #include <atomic>
 #include <mutex>
 
 #include "base/concat.hpp"
 #include "cluster/protocol/credentials.hpp"
-#include "worker.grpc.pb.h"
 
 namespace deepwell::cluster {
 
@@ -34,7 +34,8 @@ void keep_callback_threads() {
       stub->async()->Describe(&context, &request, &response, [](const grpc::Status&) {});
     }
   };
-  static std::atomic<const Keeper*> keeper{new Keeper};  // atomic: kept in memory, so no leak to find
+  static std::atomic<const Keeper*> keeper{
+      new Keeper};  // atomic: kept in memory, so no leak to find
   static_cast<void>(keeper.load());
 }
 

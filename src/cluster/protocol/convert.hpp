@@ -2,8 +2,9 @@
 // wing sees a generated type.
 #pragma once
 
+#include <proto/worker.pb.h>
+
 #include "engine/runtime/generator.hpp"
-#include "worker.pb.h"
 
 namespace deepwell::cluster {
 

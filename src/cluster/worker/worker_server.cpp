@@ -2,6 +2,7 @@
 #include "cluster/worker/worker_server.hpp"
 
 #include <grpcpp/grpcpp.h>
+#include <proto/worker.grpc.pb.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -15,7 +16,6 @@
 #include "base/file.hpp"
 #include "cluster/protocol/credentials.hpp"
 #include "cluster/worker/held_generations.hpp"
-#include "worker.grpc.pb.h"
 
 namespace deepwell::cluster {
 

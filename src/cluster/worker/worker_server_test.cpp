@@ -3,6 +3,7 @@
 
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
+#include <proto/worker.grpc.pb.h>
 #include <unistd.h>
 
 #include <thread>
@@ -10,7 +11,6 @@
 #include "base/concat.hpp"
 #include "cluster/protocol/convert.hpp"
 #include "cluster/synthetic/synthetic_generator.hpp"
-#include "worker.grpc.pb.h"
 
 namespace deepwell::cluster {
 namespace {
