@@ -64,7 +64,11 @@ struct Front final : Command {
     ClusterGenerator generator(std::move(options), *context.log);
     Supervised supervised(control_fd, *context.log, [&](const ControlMessage& message) {
       if (message.kind == ControlKind::kDrain) asked = edge::StopRequest::kDrain;
-      if (message.kind == ControlKind::kHandOver) asked = edge::StopRequest::kHandOver;
+      if (message.kind == ControlKind::kHandOver) {
+        // Read by the server after it has seen the request.
+        settings.serving.drain_timeout = limit_of(message, settings.serving.drain_timeout);
+        asked = edge::StopRequest::kHandOver;
+      }
       if (message.kind == ControlKind::kWorkerReady) ++n_ready_workers;
       hear(message, generator, *context.log);
     });
@@ -78,7 +82,9 @@ struct Front final : Command {
       const edge::StopRequest signalled = signals.wait(limit);
       return signalled == edge::StopRequest::kNone ? asked.exchange(signalled) : signalled;
     };
-    return edge::serve(settings.serving, generator, *context.log);
+    const Status served = edge::serve(settings.serving, generator, *context.log);
+    to_supervisor = nullptr;  // it goes before the generator does
+    return served;
   }
 
   /// A front that lives holds the lock of its name; the names of the others are those of the dead.

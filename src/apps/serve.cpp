@@ -29,6 +29,12 @@ struct Serve final : Command {
               edge::check_serve_options(settings.serving, *context.log));
     (void)checked;
     raise_descriptor_limit();
+    if (!settings.remote_workers.empty() && settings.worker_tls.cert_file.empty()) {
+      return invalid_argument(
+          "workers on other machines are reached by mutual TLS: give --worker-ca, --worker-cert "
+          "and "
+          "--worker-key");
+    }
     const std::uint16_t port = settings.serving.port;
     DW_TRY(settings.finish(context, port == 0 ? concat("pid-", ::getpid()) : concat(port)));
     if (settings.n_workers == 0 && settings.remote_workers.empty()) return run_alone(context);

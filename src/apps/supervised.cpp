@@ -1,6 +1,7 @@
 // The thread of the control channel.
 #include "apps/supervised.hpp"
 
+#include <charconv>
 #include <chrono>
 #include <cstdlib>
 
@@ -50,6 +51,14 @@ void Supervised::listen() {
       on_message_(**message);
     }
   }
+}
+
+std::chrono::seconds limit_of(const cluster::ControlMessage& message,
+                              std::chrono::seconds otherwise) {
+  std::int64_t seconds = 0;
+  const char* const end = message.text.data() + message.text.size();
+  const auto read = std::from_chars(message.text.data(), end, seconds);
+  return read.ec == std::errc() && seconds >= 0 ? std::chrono::seconds(seconds) : otherwise;
 }
 
 }  // namespace deepwell::apps

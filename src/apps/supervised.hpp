@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <functional>
 #include <thread>
 
@@ -32,5 +33,9 @@ class Supervised {
   std::atomic<bool> is_stopping_{false};
   std::thread thread_;
 };
+
+/// The limit that a drain or hand-over names; `otherwise` if it names none.
+std::chrono::seconds limit_of(const cluster::ControlMessage& message,
+                              std::chrono::seconds otherwise);
 
 }  // namespace deepwell::apps

@@ -1,8 +1,10 @@
 // `deepwell worker`: one engine, served to fronts. Started by the supervisor of `deepwell serve`, or
 // by hand on another machine.
 #include <sys/mman.h>
+#include <sys/prctl.h>
 
 #include <atomic>
+#include <cstdlib>
 #include <memory>
 #include <thread>
 
@@ -54,17 +56,28 @@ struct Worker final : Command {
     if (socket.empty() && listen.empty()) {
       return invalid_argument("say where fronts find this worker: --listen HOST:PORT");
     }
+    if (socket.empty() && settings.worker_tls.cert_file.empty()) {
+      return invalid_argument(
+          "a worker on the network must prove who it is: give --worker-ca, --worker-cert and "
+          "--worker-key");
+    }
+    // A core dump would hold conversations, and would keep the sockets of a dead worker open for as
+    // long as it is written.
+    ::prctl(PR_SET_DUMPABLE, 0);
     edge::StopSignals signals;  // before any thread: threads inherit its mask
     std::atomic<bool> is_draining{false};
+    std::atomic<std::int64_t> drain_limit_s{settings.shutdown_timeout_s};
     std::unique_ptr<Supervised> supervised;
     if (control_fd >= 0) {
       supervised = std::make_unique<Supervised>(
-          control_fd, *context.log, [&is_draining](const cluster::ControlMessage& message) {
-            if (message.kind == ControlKind::kDrain) is_draining = true;
+          control_fd, *context.log, [&](const cluster::ControlMessage& message) {
+            if (message.kind != ControlKind::kDrain) return;
+            drain_limit_s = limit_of(message, std::chrono::seconds(drain_limit_s)).count();
+            is_draining = true;
           });
     }
     DW_ASSIGN(const std::unique_ptr<engine::Generator> generator,
-              make_generator(context, supervised.get()));
+              make_generator(context, supervised.get(), signals));
     cluster::WorkerServerOptions serving{
         .address = socket.empty() ? listen : concat("unix:", socket),
         .tls = socket.empty() ? &settings.worker_tls : nullptr,
@@ -73,12 +86,13 @@ struct Worker final : Command {
     DW_ASSIGN(const auto server,
               cluster::WorkerServer::start(std::move(serving), *generator, *context.log));
     if (supervised != nullptr) supervised->send({.kind = ControlKind::kReady});
-    serve_until_stopped(signals, is_draining, *server);
+    serve_until_stopped(signals, is_draining, drain_limit_s, *server);
     return {};
   }
 
   /// A stop lets what fronts still want come to its end; a second one does not.
-  void serve_until_stopped(edge::StopSignals& signals, std::atomic<bool>& is_draining,
+  void serve_until_stopped(edge::StopSignals& signals, const std::atomic<bool>& is_draining,
+                           const std::atomic<std::int64_t>& drain_limit_s,
                            cluster::WorkerServer& server) const {
     SteadyTime drain_until = SteadyTime::max();
     for (;;) {
@@ -90,7 +104,7 @@ struct Worker final : Command {
       const auto now = std::chrono::steady_clock::now();
       if (shall_drain && drain_until == SteadyTime::max()) {
         server.set_draining();
-        drain_until = now + std::chrono::seconds(settings.shutdown_timeout_s);
+        drain_until = now + std::chrono::seconds(drain_limit_s);
       }
       const bool is_done = server.n_held() == 0 || now >= drain_until;
       if (drain_until != SteadyTime::max() && is_done) return;
@@ -106,7 +120,8 @@ struct Worker final : Command {
   }
 
   Result<std::unique_ptr<engine::Generator>> make_generator(const Context& context,
-                                                            Supervised* supervised) {
+                                                            Supervised* supervised,
+                                                            edge::StopSignals& signals) {
     DW_ASSIGN(engine::CrashPage* const crash_page, map_crash_page());
     if (settings.is_synthetic) {
       cluster::SyntheticOptions options = settings.synthetic_options();
@@ -122,7 +137,9 @@ struct Worker final : Command {
     options.load.kv_fd = kv_fd;
     options.load.image_fd = image_fd;
 
-    options.load.on_progress = [supervised, percent = -1](double fraction) mutable {
+    options.load.on_progress = [supervised, &signals, percent = -1](double fraction) mutable {
+      // Nothing is running yet: leaving in the middle of loading needs no care.
+      if (signals.wait(std::chrono::milliseconds(0)) != edge::StopRequest::kNone) std::_Exit(0);
       const int now = static_cast<int>(100.0 * fraction);
       if (supervised == nullptr || now == percent) return;
       percent = now;

@@ -14,6 +14,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+constexpr std::chrono::milliseconds kDescribeAgain{1000};
+
 std::int64_t wall_clock_us() {
   return std::chrono::duration_cast<std::chrono::microseconds>(
              std::chrono::system_clock::now().time_since_epoch())
@@ -105,7 +107,7 @@ Status ClusterGenerator::Core::add_worker(WorkerId id, const std::string& addres
   worker.progress = 1.0;
   worker.link = std::move(link);
   worker.link_state = Worker::Link::kConnecting;
-  worker.last_frame = worker.last_progress = Clock::now();
+  worker.last_frame = Clock::now();
   worker.link->describe();
   worker.link->connect(options_.orphan_grace);
   return {};
@@ -118,7 +120,7 @@ void ClusterGenerator::Core::on_model(WorkerId id, Result<engine::ModelDescripti
   Worker& worker = found->second;
   if (!model) {
     log_.warn("worker ", id.index, " (epoch ", id.epoch, "): ", model.error().message);
-    worker.link->describe();
+    worker.describe_at = Clock::now() + kDescribeAgain;
     return;
   }
   worker.fingerprint = model->fingerprint;
@@ -163,9 +165,11 @@ void ClusterGenerator::Core::on_lost(WorkerId id, const std::string& why) {
   const auto found = workers_.find(id);
   if (found == workers_.end() || is_stopping_) return;
   Worker& worker = found->second;
-  if (worker.link_state == Worker::Link::kUp) {
-    log_.info("lost the stream of worker ", id.index, " (epoch ", id.epoch, "): ", why);
+  if (worker.link->is_connected()) return;  // of a stream before the one that runs
+  if (worker.link_state == Worker::Link::kUp || why != worker.last_why) {
+    log_.info("no stream to worker ", id.index, " (epoch ", id.epoch, "): ", why);
   }
+  worker.last_why = why;
   const bool was_up = worker.link_state == Worker::Link::kUp;
   worker.link_state = Worker::Link::kLost;
   worker.lost_at = Clock::now();
@@ -197,9 +201,12 @@ void ClusterGenerator::Core::on_frame(WorkerId id, proto::WorkerFrame& frame) {
 void ClusterGenerator::Core::on_hello(Worker& worker, const proto::HelloReply& hello) {
   worker.link_state = Worker::Link::kUp;
   worker.pid = hello.pid();
+  worker.fingerprint = hello.fingerprint();
+  worker.has_model = model_ != nullptr && worker.fingerprint == model_->fingerprint;
+  if (!worker.is_supervised) worker.is_draining = false;  // it was started again since it drained
   worker.n_parallel = std::max(1U, hello.n_parallel());
   worker.n_max_waiting = hello.n_max_waiting();
-  worker.last_progress = worker.last_frame;
+  worker.n_stalled_ticks = 0;
   take_stock(worker, {hello.orphans().begin(), hello.orphans().end()});
   log_.info("worker ", worker.id.index, " (epoch ", worker.id.epoch, ") is up: deepwell ",
             hello.program(), ", ", worker.n_parallel, " at once, ", worker.orphans.size(),
@@ -240,7 +247,7 @@ void ClusterGenerator::Core::on_load(Worker& worker, const proto::Load& load) {
   worker.is_draining |= load.is_draining();
   const std::uint64_t n_progress = load.n_layers_done() + load.n_steps() + load.n_major_faults();
   const bool is_idle = load.n_running() + load.n_waiting() == 0;
-  if (n_progress != worker.n_progress || is_idle) worker.last_progress = worker.last_frame;
+  if (n_progress != worker.n_progress || is_idle) worker.n_stalled_ticks = 0;
   worker.n_progress = n_progress;
 }
 
@@ -326,7 +333,12 @@ Result<engine::GenerationId> ClusterGenerator::Core::submit(
       return tag;
     }
   }
-  place(tag, added);
+  if (waiting_.empty() && suspects_.empty()) {
+    place(tag, added);
+  } else {  // nobody overtakes those who wait: a resumed answer would starve under load
+    wait_for_place(tag, added);
+    place_waiting();
+  }
   return tag;
 }
 
@@ -420,10 +432,14 @@ const engine::ModelDescription& ClusterGenerator::Core::describe() const {
 engine::GeneratorStatus ClusterGenerator::Core::status() const {
   const std::lock_guard lock(mutex_);
   engine::GeneratorStatus sum;
+  bool has_worker = false;
   for (const auto& [id, worker] : workers_) {
     const engine::GeneratorStatus& load = worker.load;
-    sum.n_running += load.n_running;
-    sum.n_waiting += load.n_waiting;
+    has_worker |= worker.is_eligible();
+    if (worker.link_state == Worker::Link::kUp) {
+      sum.n_running += load.n_running;
+      sum.n_waiting += load.n_waiting;
+    }
     sum.n_kv_blocks_used += load.n_kv_blocks_used;
     sum.n_kv_blocks += load.n_kv_blocks;
     sum.n_steps += load.n_steps;
@@ -432,7 +448,8 @@ engine::GeneratorStatus ClusterGenerator::Core::status() const {
     sum.n_layers_done += load.n_layers_done;
     sum.last_step_age_ms = std::max(sum.last_step_age_ms, load.last_step_age_ms);
   }
-  sum.n_waiting += static_cast<std::uint32_t>(waiting_.size() + suspects_.size());
+  // While no worker is up, what waits does not wait for an engine that stalls.
+  if (has_worker) sum.n_waiting += static_cast<std::uint32_t>(waiting_.size() + suspects_.size());
   return sum;
 }
 

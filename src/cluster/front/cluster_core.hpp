@@ -48,10 +48,14 @@ class ClusterGenerator::Core : public std::enable_shared_from_this<Core> {
     std::set<Tag> flights;
     std::set<Tag> orphans;  // it computes them since before this front was there
     SteadyTime last_frame{};
-    SteadyTime last_progress{};
     SteadyTime lost_at{};
     SteadyTime connect_at{};
+    SteadyTime describe_at{};  // set: its description is asked for again then
+    SteadyTime kill_at{};      // while it is being killed: when to ask again
+    std::string last_why;      // why its stream ended
+    // Ticks of the monitor that came in time, since it was heard and since it computed a layer.
     std::uint32_t n_silent_ticks = 0;
+    std::uint32_t n_stalled_ticks = 0;
 
     bool is_eligible() const {
       return link_state == Link::kUp && has_model && !is_draining && !is_suspected &&
@@ -111,7 +115,7 @@ class ClusterGenerator::Core : public std::enable_shared_from_this<Core> {
   void monitor();
   void tick(SteadyTime now, bool was_on_time);
   void watch(Worker& worker, SteadyTime now, bool was_on_time);
-  void watch_silence(Worker& worker, SteadyTime now);
+  void watch_silence(Worker& worker);
   void reconnect(Worker& worker, SteadyTime now);
   void expire_waiting(SteadyTime now);
   void replace(Worker& worker, const std::string& reason);

@@ -18,6 +18,7 @@ constexpr milliseconds kLateness{25};
 // How long a supervised worker's death may take to be told after its stream broke.
 constexpr milliseconds kVerdictTimeout{150};
 constexpr milliseconds kReconnectEvery{100};
+constexpr milliseconds kKillAgain{2000};
 
 }  // namespace
 
@@ -42,17 +43,28 @@ void ClusterGenerator::Core::tick(SteadyTime now, bool was_on_time) {
 }
 
 void ClusterGenerator::Core::watch(Worker& worker, SteadyTime now, bool was_on_time) {
+  if (worker.describe_at != SteadyTime{} && now >= worker.describe_at) {
+    worker.describe_at = SteadyTime{};
+    worker.link->describe();
+  }
+  if (worker.is_being_killed && worker.is_supervised && now >= worker.kill_at) {
+    worker.kill_at = now + kKillAgain;
+    if (options_.kill_worker) options_.kill_worker(worker.id, "it was to be killed and lives");
+  }
   if (worker.link_state == Worker::Link::kLost) {
     if (!worker.flights.empty() && now - worker.lost_at >= kVerdictTimeout) lose(worker, {});
     if (now >= worker.connect_at) reconnect(worker, now);
     return;
   }
   if (worker.link_state != Worker::Link::kUp || worker.is_being_killed) return;
-  if (was_on_time) ++worker.n_silent_ticks;
-  watch_silence(worker, now);
+  if (was_on_time) {
+    ++worker.n_silent_ticks;
+    ++worker.n_stalled_ticks;
+  }
+  watch_silence(worker);
 }
 
-void ClusterGenerator::Core::watch_silence(Worker& worker, SteadyTime now) {
+void ClusterGenerator::Core::watch_silence(Worker& worker) {
   const HealthLimits& limits = options_.health;
   const milliseconds silence = kTick * worker.n_silent_ticks;
   if (silence >= limits.suspect_after && !worker.is_suspected) {
@@ -67,7 +79,7 @@ void ClusterGenerator::Core::watch_silence(Worker& worker, SteadyTime now) {
                              is_process_stopped(worker.pid);
     if (may_replace) return replace(worker, concat("silent for ", silence.count(), " ms"));
   }
-  const auto stalled = std::chrono::duration_cast<milliseconds>(now - worker.last_progress);
+  const milliseconds stalled = kTick * worker.n_stalled_ticks;
   if (!worker.is_suspected && stalled >= limits.engine_stall_after) {
     replace(worker,
             concat("work is pending but no layer was computed for ", stalled.count(), " ms"));
@@ -80,6 +92,7 @@ void ClusterGenerator::Core::replace(Worker& worker, const std::string& reason) 
   log_.error("worker ", worker.id.index, " (epoch ", worker.id.epoch, ") is replaced: ", reason);
   worker.is_being_killed = true;
   lose(worker, {});
+  worker.kill_at = Clock::now() + kKillAgain;
   if (worker.is_supervised && options_.kill_worker) {
     options_.kill_worker(worker.id, reason);
   } else {

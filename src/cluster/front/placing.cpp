@@ -89,14 +89,15 @@ void ClusterGenerator::Core::place_waiting() {
     }
     return n == 0 ? capacity_ : n;
   }();
-  while (!waiting_.empty()) {
+  next_on_probation();
+  // A suspect that has no place yet comes before all others.
+  while (!waiting_.empty() && (suspects_.empty() || on_probation_)) {
     const Tag tag = waiting_.begin()->second;
     Flight& flight = flights_.at(tag);
     Worker* worker = choose(flight);
     if (worker == nullptr) break;
     start_attempt(tag, flight, *worker);
   }
-  next_on_probation();
 }
 
 /// Whatever ran there goes on elsewhere, at once; but who was in the step of a crash waits for its
@@ -140,7 +141,9 @@ void ClusterGenerator::Core::charge_crash(Tag tag) {
                                       "given up; other answers went on",
                            .reason = "engine_crashed"});
   }
-  if (flight.attempts.empty()) suspects_.insert({flight.order, tag});
+  if (!flight.attempts.empty()) return;
+  waiting_.erase({flight.order, tag});  // the verdict may have come late
+  suspects_.insert({flight.order, tag});
 }
 
 /// One suspect at a time is computed until its next token: should it crash its worker again, no
@@ -180,6 +183,7 @@ void ClusterGenerator::Core::unhedge(Worker& worker) {
     while (flight.attempts.size() > 1) {
       const Attempt& other = flight.attempts[flight.attempts[0].worker == worker.id ? 1 : 0];
       drop_attempt(tag, flight, workers_.at(other.worker));
+      flight.n_attempts -= std::min(flight.n_attempts, 1U);
     }
   }
 }

@@ -109,11 +109,12 @@ void Roster::greet(Child& front) {
   for (auto& [epoch, worker] : children_) {
     if (worker.spec.kind != ChildKind::kWorker || worker.state == State::kStopping) continue;
     if (!is_visible(worker.spec.set, front.spec.set)) continue;
-    tell(front, about(worker, worker.state == State::kReady ? ControlKind::kWorkerReady
-                                                            : ControlKind::kWorkerLoading));
+    // Draining first: a front takes its model from the first worker that stays.
     if (worker.spec.set < std::max(current_set_, front.spec.set)) {
       tell(front, about(worker, ControlKind::kWorkerDraining));
     }
+    tell(front, about(worker, worker.state == State::kReady ? ControlKind::kWorkerReady
+                                                            : ControlKind::kWorkerLoading));
   }
 }
 
@@ -303,13 +304,13 @@ void Roster::on_tick(SteadyTime now) {
 }
 
 // A worker's silence is judged by the fronts, which see its progress; ours is the judgement of last
-// resort.
+// resort, for one that no front reaches: frozen while it loads, or before a new front came to it.
 void Roster::check_silence(Child& child, SteadyTime now) {
   if (child.kill_at || child.state == State::kStopping) return;
   milliseconds limit = options_.front_silence;
   if (child.spec.kind == ChildKind::kWorker) {
-    if (child.state != State::kReady || has_children(ChildKind::kFront)) return;
-    limit = options_.worker_silence;
+    if (!child.has_spoken) return;
+    limit = has_children(ChildKind::kFront) ? 3 * options_.worker_silence : options_.worker_silence;
   } else if (!child.has_spoken) {
     limit = options_.front_start_limit;
   } else if (child.state == State::kDraining) {

@@ -44,7 +44,7 @@ struct RosterOptions {
   std::chrono::milliseconds tick_slack{25};  // a turn that is later does not count as silence
   std::chrono::milliseconds front_silence{600};
   std::chrono::milliseconds front_start_limit{60'000};  // until its first tick
-  std::chrono::milliseconds worker_silence{3'000};      // judged only while no front lives
+  std::chrono::milliseconds worker_silence{3'000};      // thrice as long while a front lives
   std::chrono::seconds reload_limit{600};  // for the new to get ready, and for the old to leave
   std::uint32_t n_reload_deaths = 2;       // one more calls the reload off
   RestartLimits restarts;

@@ -234,16 +234,25 @@ TEST(Roster, GivesAFrontTimeToStart) {
   EXPECT_TRUE(world.hands.was_signalled(3, SIGKILL));
 }
 
-TEST(Roster, JudgesASilentWorkerOnlyWhileNoFrontLives) {
+TEST(Roster, JudgesASilentWorkerSoonerWhileNoFrontLives) {
   World world({.n_workers = 1});  // worker 1, front 2
   world.make_ready({1, 2});
-  world.pass(seconds(10), {2});
+  world.pass(seconds(8), {2});
   EXPECT_TRUE(world.hands.signals.empty());
   for (const std::uint64_t epoch : {2U, 3U, 4U, 5U, 6U}) world.die(epoch, SIGSEGV);
   ASSERT_EQ(world.last_epoch(), 6U);  // now the next front waits
   world.pass(milliseconds(50));
-  EXPECT_TRUE(
-      world.hands.was_signalled(1, SIGKILL));  // 10 s of silence, and now nobody else judges
+  EXPECT_TRUE(world.hands.was_signalled(1, SIGKILL));  // 8 s of silence, and now nobody else judges
+}
+
+TEST(Roster, ReplacesAWorkerThatNoFrontReachesInTheEnd) {
+  World world({.n_workers = 1});
+  world.make_ready({2});
+  world.roster.on_message(1, {.kind = ControlKind::kLoading, .progress = 0.5}, world.now);
+  world.pass(milliseconds(8'900), {2});  // frozen while it loads
+  EXPECT_TRUE(world.hands.signals.empty());
+  world.pass(milliseconds(200), {2});
+  EXPECT_TRUE(world.hands.was_signalled(1, SIGKILL));
 }
 
 TEST(Roster, KillsAWorkerForAFrontIfItIsStillTheSame) {
@@ -355,8 +364,8 @@ TEST(Roster, RollsOverToANewSetStepByStep) {
   EXPECT_EQ(world.hands.spawned.back().kind, ChildKind::kFront);
   EXPECT_EQ(
       world.hands.heard(6),
-      (Lines{"worker-ready epoch=1 text=sock-1", "worker-draining epoch=1",
-             "worker-ready worker=1 epoch=2 text=sock-2", "worker-draining worker=1 epoch=2",
+      (Lines{"worker-draining epoch=1", "worker-ready epoch=1 text=sock-1",
+             "worker-draining worker=1 epoch=2", "worker-ready worker=1 epoch=2 text=sock-2",
              "worker-ready epoch=4 text=sock-4", "worker-ready worker=1 epoch=5 text=sock-5"}));
   EXPECT_TRUE(world.hands.heard(3).empty());  // nothing is certain yet
 

@@ -13,25 +13,38 @@ using engine::GenerationEvent;
 using engine::GenerationId;
 using engine::TokenId;
 
+/// What sinks, which may outlive their owner in the engine, share with it.
+struct HeldGenerations::Gate {
+  std::mutex mutex;
+  HeldGenerations* owner = nullptr;  // null: gone
+};
+
 /// Carries one attempt's events here. The engine may still call it when the attempt has been replaced.
 class HeldGenerations::Sink final : public engine::GenerationSink {
  public:
-  Sink(HeldGenerations& owner, std::uint64_t tag, std::uint64_t attempt)
-      : owner_(owner), tag_(tag), attempt_(attempt) {}
+  Sink(std::shared_ptr<Gate> gate, std::uint64_t tag, std::uint64_t attempt)
+      : gate_(std::move(gate)), tag_(tag), attempt_(attempt) {}
   void on_event(GenerationEvent event) override {
-    owner_.on_event(tag_, attempt_, std::move(event));
+    const std::lock_guard lock(gate_->mutex);
+    if (gate_->owner != nullptr) gate_->owner->on_event(tag_, attempt_, std::move(event));
   }
 
  private:
-  HeldGenerations& owner_;
+  const std::shared_ptr<Gate> gate_;  // owners: all sinks, and who made them
   const std::uint64_t tag_;
   const std::uint64_t attempt_;
 };
 
 HeldGenerations::HeldGenerations(engine::Generator& generator, std::function<void()> on_news)
-    : generator_(generator), on_news_(std::move(on_news)) {}
+    : generator_(generator), on_news_(std::move(on_news)), gate_(std::make_shared<Gate>()) {
+  gate_->owner = this;
+}
 
 HeldGenerations::~HeldGenerations() {
+  {
+    const std::lock_guard lock(gate_->mutex);
+    gate_->owner = nullptr;
+  }
   std::vector<GenerationId> running;
   {
     const std::lock_guard lock(mutex_);
@@ -88,7 +101,7 @@ void HeldGenerations::submit(SessionId session, GenerateRequest request, std::ui
     held_.insert_or_assign(tag, std::move(held));
   }
   const Result<GenerationId> id =
-      generator_.submit(std::move(request), std::make_shared<Sink>(*this, tag, attempt));
+      generator_.submit(std::move(request), std::make_shared<Sink>(gate_, tag, attempt));
   if (!id) return on_event(tag, attempt, {.error = id.error()});
   bool is_wanted = false;
   {
@@ -107,7 +120,9 @@ bool HeldGenerations::take_over(SessionId session, const GenerateRequest& reques
   const auto found = held_.find(request.tag);
   if (found == held_.end()) return false;
   Held& held = found->second;
-  if (held.epoch >= epoch) return true;
+  // It came late. (To an orphan nobody sends late; its epoch is of a front whose clock may have been
+  // ahead.)
+  if (held.epoch >= epoch && held.session != 0) return true;
   // One that failed is tried anew. One that is behind what the front knows cannot be: a front knows
   // what this worker or another one sent it, and then this attempt is of no use.
   if (held.last.error || held.ids.size() < request.generated.size()) {
@@ -116,6 +131,7 @@ bool HeldGenerations::take_over(SessionId session, const GenerateRequest& reques
     if (behind != 0) generator_.cancel(behind);
     return false;
   }
+  if (held.session != 0 && held.session != session) disown(held);
   held.epoch = epoch;
   held.session = session;
   held.orphan_until = SteadyTime::max();
@@ -123,6 +139,13 @@ bool HeldGenerations::take_over(SessionId session, const GenerateRequest& reques
   held.is_dirty = false;
   note_news(held);
   return true;
+}
+
+/// The session that had it so far hears that another front has it now.
+void HeldGenerations::disown(const Held& held) {
+  const auto found = sessions_.find(held.session);
+  if (found == sessions_.end()) return;
+  found->second.taken.push_back({held.tag, held.epoch, held.ids.size()});
 }
 
 void HeldGenerations::cancel(std::uint64_t tag, std::uint64_t epoch) {
@@ -178,6 +201,11 @@ bool HeldGenerations::collect(SessionId session, proto::WorkerFrame& frame) {
   const std::lock_guard lock(mutex_);
   const auto found = sessions_.find(session);
   if (found == sessions_.end()) return false;
+  for (const Taken& taken : std::exchange(found->second.taken, {})) {
+    write_event({.position = static_cast<std::uint32_t>(taken.n_tok),
+                 .error = Error{Code::kAborted, "another front goes on with this answer"}},
+                taken.tag, taken.epoch, *frame.add_events());
+  }
   std::vector<std::uint64_t> tags;
   tags.swap(found->second.news);
   for (const std::uint64_t tag : tags) {

@@ -64,19 +64,28 @@ class HeldGenerations {
     std::uint32_t n_mismatched_tok = 0;
     bool is_dirty = false;  // listed in its session's news
   };
+  struct Taken {
+    std::uint64_t tag = 0;
+    std::uint64_t epoch = 0;
+    std::size_t n_tok = 0;
+  };
   struct Session {
     std::chrono::milliseconds orphan_grace{};
     std::vector<std::uint64_t> news;  // tags with something unsent
+    std::vector<Taken> taken;         // what another front has taken over
   };
+  struct Gate;
   class Sink;
 
   void on_event(std::uint64_t tag, std::uint64_t attempt, engine::GenerationEvent event);
   void note_news(Held& held);
+  void disown(const Held& held);
   bool take_over(SessionId session, const engine::GenerateRequest& request, std::uint64_t epoch);
   void write_news(Held& held, proto::WorkerFrame& frame, Session& session);
 
   engine::Generator& generator_;
   const std::function<void()> on_news_;
+  const std::shared_ptr<Gate> gate_;  // owners: this and the sinks
   mutable std::mutex mutex_;
   std::unordered_map<std::uint64_t, Held> held_;  // by tag
   std::unordered_map<SessionId, Session> sessions_;
