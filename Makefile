@@ -59,7 +59,9 @@ test-long: build ## real weights, accuracy, other people's clients; fetches two 
 	DEEPWELL_SYNTHETIC_BIN="$$(find $(CURDIR)/build/dev -name deepwell_synthetic_server -type f)" \
 	$(PYTHON) tools/run_tests.py --build build/dev --labels 'weights|slow|fault|golden' --jobs 1 \
 	  --also accuracy '$(PYTHON) tests/golden/accuracy/check_accuracy.py build/release/deepwell build/models' \
-	  --also functional 'tests/functional/.venv/bin/pytest tests/functional'
+	  --also functional 'tests/functional/.venv/bin/pytest tests/functional' \
+	  --also python-client 'tests/functional/.venv/bin/pytest clients/python/tests' \
+	  --also typescript-client 'node --test clients/typescript/test/'
 
 asan: ## the fast tests under AddressSanitizer and UBSan
 	@$(BOOTSTRAP) test

@@ -8,15 +8,15 @@
 #include <csignal>
 #include <thread>
 
-#include "service/dialogue/testing/byte_tokenizer.hpp"
-#include "service/dialogue/testing/synthetic_generator.hpp"
+#include "cluster/synthetic/byte_tokenizer.hpp"
+#include "cluster/synthetic/synthetic_generator.hpp"
 
 namespace deepwell::apps {
 namespace {
 
-using service::testing::byte_chat_template;
-using service::testing::SyntheticGenerator;
-using service::testing::SyntheticOptions;
+using cluster::byte_chat_template;
+using cluster::SyntheticGenerator;
+using cluster::SyntheticOptions;
 
 constexpr std::string_view kThoughtful = "a thought\n</think>\n\nthe answer";
 

@@ -17,8 +17,8 @@ namespace deepwell::edge::testing {
 namespace {
 
 using namespace std::chrono_literals;
+using cluster::SyntheticOptions;
 using nlohmann::json;
-using service::testing::SyntheticOptions;
 
 TEST(ServeLife, CancelsTheGenerationOfAClientThatLeaves) {
   SyntheticOptions synthetic;

@@ -7,21 +7,21 @@
 #include <set>
 
 #include "base/concat.hpp"
+#include "cluster/synthetic/byte_tokenizer.hpp"
 #include "edge/api/http/api.hpp"
 #include "edge/testing/served_synthetic.hpp"
 #include "edge/testing/streamed.hpp"
-#include "service/dialogue/testing/byte_tokenizer.hpp"
 
 namespace deepwell::edge::testing {
 namespace {
 
 using namespace std::chrono_literals;
+using cluster::SyntheticOptions;
 using nlohmann::json;
-using service::testing::SyntheticOptions;
 
 SyntheticOptions thinking(std::string text) {
   SyntheticOptions options = saying(std::move(text));
-  options.chat_template = service::testing::byte_chat_template(true);
+  options.chat_template = cluster::byte_chat_template(true);
   return options;
 }
 
@@ -39,7 +39,7 @@ TEST(Serve, AnswersAsOneDocument) {
   const json body = json::parse(reply.body);
   EXPECT_EQ(body["object"], "chat.completion");
   EXPECT_EQ(body["model"], "synthetic");
-  EXPECT_EQ(body["system_fingerprint"], "synthetic-1");
+  EXPECT_EQ(body["system_fingerprint"], "synthetic-2");
   EXPECT_EQ(body["seed"], 7);
   EXPECT_EQ(body["choices"][0]["message"]["role"], "assistant");
   EXPECT_EQ(body["choices"][0]["message"]["content"], "Hello 世界");

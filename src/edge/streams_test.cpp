@@ -10,22 +10,22 @@
 
 #include "base/concat.hpp"
 #include "base/ids.hpp"
+#include "cluster/synthetic/byte_tokenizer.hpp"
 #include "edge/testing/served_synthetic.hpp"
 #include "edge/testing/streamed.hpp"
-#include "service/dialogue/testing/byte_tokenizer.hpp"
 
 namespace deepwell::edge::testing {
 namespace {
 
 using namespace std::chrono_literals;
+using cluster::SyntheticOptions;
 using nlohmann::json;
-using service::testing::SyntheticOptions;
 namespace fs = std::filesystem;
 
 // Thinks, splits characters over tokens, ends by a stop string: everything that text can depend on.
 SyntheticOptions thinking_out_loud() {
   SyntheticOptions options = saying("let me 想想</think>\n\nfour 四 🙂 STOP never");
-  options.chat_template = service::testing::byte_chat_template(true);
+  options.chat_template = cluster::byte_chat_template(true);
   return options;
 }
 
@@ -390,7 +390,7 @@ TEST(Restart, FailsAnswersOfAnotherModelWithATypedError) {
     ASSERT_TRUE(server.wait_until_left(5000ms));
   }
   SyntheticOptions other;
-  other.fingerprint = "synthetic-2";
+  other.fingerprint = "synthetic-other";
   const ServedSynthetic server(std::move(other), place.options("front-2", {"front-1"}));
   const Reply reply = read_from(server, id, "");
   EXPECT_EQ(reply.status, 410) << reply.body;

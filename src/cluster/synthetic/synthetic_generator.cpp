@@ -40,7 +40,7 @@ TokenId letter(std::uint64_t mix, std::uint32_t position) {
 SyntheticGenerator::SyntheticGenerator(SyntheticOptions options)
     : options_(std::move(options)), last_step_(std::chrono::steady_clock::now()) {
   description_.name = options_.name;
-  description_.fingerprint = "synthetic-2";
+  description_.fingerprint = options_.fingerprint;
   description_.architecture = "synthetic";
   description_.chat_template =
       options_.chat_template.empty() ? byte_chat_template(false) : options_.chat_template;

@@ -33,6 +33,7 @@ struct SyntheticOptions {
   std::uint32_t n_ctx_tok = 4096;
   std::optional<std::uint32_t> fail_at;  // every generation fails after that many tokens
   std::string name = "synthetic";
+  std::string fingerprint = "synthetic-2";
   std::string chat_template;
   engine::CrashPage* crash_page = nullptr;      // noted as a real engine does; may be null
   std::optional<engine::TokenId> poison_token;  // a prompt that holds it ends the process (drills)

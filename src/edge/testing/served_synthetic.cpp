@@ -9,7 +9,7 @@ namespace deepwell::edge::testing {
 
 using namespace std::chrono_literals;
 
-ServedSynthetic::ServedSynthetic(service::testing::SyntheticOptions synthetic, ServeOptions options)
+ServedSynthetic::ServedSynthetic(cluster::SyntheticOptions synthetic, ServeOptions options)
     : generator_(std::move(synthetic)) {
   std::promise<Listening> listening;
   auto is_listening = listening.get_future();
@@ -44,8 +44,8 @@ bool ServedSynthetic::wait_until_left(std::chrono::milliseconds limit) {
   return served_.wait_for(limit) == std::future_status::ready;
 }
 
-service::testing::SyntheticOptions saying(std::string text, std::chrono::microseconds pace) {
-  service::testing::SyntheticOptions options;
+cluster::SyntheticOptions saying(std::string text, std::chrono::microseconds pace) {
+  cluster::SyntheticOptions options;
   options.script = [text = std::move(text)](const engine::GenerateRequest&) { return text; };
   options.pace = pace;
   return options;

@@ -8,21 +8,20 @@
 #include <string>
 #include <thread>
 
+#include "cluster/synthetic/synthetic_generator.hpp"
 #include "edge/serve.hpp"
 #include "edge/testing/test_client.hpp"
-#include "service/dialogue/testing/synthetic_generator.hpp"
 
 namespace deepwell::edge::testing {
 
 class ServedSynthetic {
  public:
-  explicit ServedSynthetic(service::testing::SyntheticOptions synthetic = {},
-                           ServeOptions options = {});
+  explicit ServedSynthetic(cluster::SyntheticOptions synthetic = {}, ServeOptions options = {});
   ~ServedSynthetic();
 
   std::uint16_t port() const { return port_; }
   const Listening& listening() const { return listening_; }
-  service::testing::SyntheticGenerator& generator() { return generator_; }
+  cluster::SyntheticGenerator& generator() { return generator_; }
 
   Reply send(std::string_view request) const { return exchange(port_, request); }
   /// POST /v1/chat/completions with the fields given besides the message "hi".
@@ -33,7 +32,7 @@ class ServedSynthetic {
   bool wait_until_left(std::chrono::milliseconds limit);
 
  private:
-  service::testing::SyntheticGenerator generator_;
+  cluster::SyntheticGenerator generator_;
   Listening listening_;
   std::uint16_t port_ = 0;
   std::atomic<StopRequest> stop_ = StopRequest::kNone;
@@ -41,7 +40,7 @@ class ServedSynthetic {
 };
 
 /// An engine that says this text, token by token.
-service::testing::SyntheticOptions saying(std::string text, std::chrono::microseconds pace = {});
+cluster::SyntheticOptions saying(std::string text, std::chrono::microseconds pace = {});
 
 /// Waits until the condition holds; false if it does not within the limit.
 template <class Condition>

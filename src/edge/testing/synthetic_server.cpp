@@ -6,10 +6,10 @@
 #include <string>
 #include <string_view>
 
+#include "cluster/synthetic/byte_tokenizer.hpp"
+#include "cluster/synthetic/synthetic_generator.hpp"
 #include "edge/serve.hpp"
 #include "edge/stop_signals.hpp"
-#include "service/dialogue/testing/byte_tokenizer.hpp"
-#include "service/dialogue/testing/synthetic_generator.hpp"
 
 namespace {
 
@@ -27,13 +27,13 @@ class StderrLog final : public Log {
 
 int main(int argc, char** argv) {
   edge::StopSignals signals;
-  service::testing::SyntheticOptions synthetic;
+  cluster::SyntheticOptions synthetic;
   edge::ServeOptions options;
   options.port = 0;
   for (int i = 1; i < argc; ++i) {
     const std::string_view flag = argv[i];
     if (flag == "--thoughts") {
-      synthetic.chat_template = service::testing::byte_chat_template(true);
+      synthetic.chat_template = cluster::byte_chat_template(true);
       synthetic.script = [](const engine::GenerateRequest&) {
         return std::string("let me see, 让我想想</think>\n\nThe answer is 42 🙂");
       };
@@ -49,7 +49,7 @@ int main(int argc, char** argv) {
     if (flag == "--api-key") options.keys.api_key = argv[i];
   }
   StderrLog log;
-  service::testing::SyntheticGenerator generator(std::move(synthetic));
+  cluster::SyntheticGenerator generator(std::move(synthetic));
   options.on_listening = [](const edge::Listening& listening) {
     std::printf("%s\n", listening.url.c_str());
     std::fflush(stdout);

@@ -10,17 +10,17 @@
 #include "base/ids.hpp"
 #include "base/thread_pool.hpp"
 #include "base/utf8.hpp"
-#include "service/dialogue/testing/byte_tokenizer.hpp"
-#include "service/dialogue/testing/synthetic_generator.hpp"
+#include "cluster/synthetic/byte_tokenizer.hpp"
+#include "cluster/synthetic/synthetic_generator.hpp"
 #include "service/store/sqlite.hpp"
 
 namespace deepwell::service {
 namespace {
 
 using namespace std::chrono_literals;
+using cluster::SyntheticGenerator;
+using cluster::SyntheticOptions;
 using engine::FinishReason;
-using testing::SyntheticGenerator;
-using testing::SyntheticOptions;
 
 SyntheticOptions saying(std::string text) {
   SyntheticOptions options;
@@ -30,7 +30,7 @@ SyntheticOptions saying(std::string text) {
 
 SyntheticOptions thinking(std::string text) {
   SyntheticOptions options = saying(std::move(text));
-  options.chat_template = testing::byte_chat_template(true);
+  options.chat_template = cluster::byte_chat_template(true);
   return options;
 }
 
@@ -129,7 +129,7 @@ TEST_F(DialogueTest, RendersTheTemplateAndAnswers) {
   std::string prompt;
   SyntheticOptions options;
   options.script = [&prompt](const engine::GenerateRequest& request) {
-    prompt = testing::ByteTokenizer().decode(request.prompt, true);
+    prompt = cluster::ByteTokenizer().decode(request.prompt, true);
     return std::string("你好 🙂");
   };
   serve(std::move(options));
@@ -167,7 +167,7 @@ TEST_F(DialogueTest, SplitsTheThoughtThatThePromptOpened) {
 TEST_F(DialogueTest, SplitsAThoughtThatTheModelOpens) {
   SyntheticOptions options = saying("<think>\nhm</think>\n\n42");
   options.chat_template =
-      testing::byte_chat_template(false) + "{# its thoughts stand in <think> and </think> #}";
+      cluster::byte_chat_template(false) + "{# its thoughts stand in <think> and </think> #}";
   serve(std::move(options));
   const Whole whole = answer_well(turn_of("6*7"));
   EXPECT_EQ(whole.reasoning[0], "hm");
@@ -185,7 +185,7 @@ TEST_F(DialogueTest, ClosesTheThoughtWhenNoneIsWanted) {
   std::string prompt;
   SyntheticOptions options = thinking("");
   options.script = [&prompt](const engine::GenerateRequest& request) {
-    prompt = testing::ByteTokenizer().decode(request.prompt, true);
+    prompt = cluster::ByteTokenizer().decode(request.prompt, true);
     return std::string("42");
   };
   serve(std::move(options));

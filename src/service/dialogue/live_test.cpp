@@ -7,20 +7,20 @@
 
 #include "base/ids.hpp"
 #include "base/thread_pool.hpp"
+#include "cluster/synthetic/synthetic_generator.hpp"
 #include "service/dialogue/answer_book.hpp"
 #include "service/dialogue/answer_reader.hpp"
 #include "service/dialogue/dialogue.hpp"
 #include "service/dialogue/testing/held_store.hpp"
-#include "service/dialogue/testing/synthetic_generator.hpp"
 #include "service/store/sqlite.hpp"
 
 namespace deepwell::service {
 namespace {
 
 using namespace std::chrono_literals;
+using cluster::SyntheticGenerator;
+using cluster::SyntheticOptions;
 using testing::HeldStore;
-using testing::SyntheticGenerator;
-using testing::SyntheticOptions;
 
 template <class Condition>
 bool eventually(Condition condition) {
