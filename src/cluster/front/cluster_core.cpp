@@ -102,7 +102,6 @@ Status ClusterGenerator::Core::add_worker(WorkerId id, const std::string& addres
   const std::lock_guard lock(mutex_);
   Worker& worker = workers_[id];
   worker.id = id;
-  worker.address = address;
   worker.is_supervised = is_supervised;
   worker.progress = 1.0;
   worker.link = std::move(link);
@@ -220,7 +219,7 @@ void ClusterGenerator::Core::take_stock(Worker& worker, const std::set<Tag>& orp
   const std::set<Tag> assigned = worker.flights;
   for (const Tag tag : assigned) {  // the stream broke and came back before the flights were moved
     Flight& flight = flights_.at(tag);
-    std::erase_if(flight.attempts, [&](const Attempt& a) { return a.worker == worker.id; });
+    flight.forget_attempt_on(worker.id);
     worker.flights.erase(tag);
     flight.was_resumed = true;
     if (flight.attempts.empty()) wait_for_place(tag, flight);
@@ -234,11 +233,7 @@ void ClusterGenerator::Core::take_stock(Worker& worker, const std::set<Tag>& orp
       start_attempt(tag, found->second, worker);
       continue;
     }
-    worker.link->send([&](proto::FrontFrame& frame) {  // it went on elsewhere meanwhile
-      proto::Cancel& cancel = *frame.add_commands()->mutable_cancel();
-      cancel.set_tag(tag);
-      cancel.set_epoch(last_attempt_);
-    });
+    tell_cancel(worker, tag, last_attempt_);  // it went on elsewhere meanwhile
   }
 }
 
@@ -275,8 +270,7 @@ void ClusterGenerator::Core::on_event(Worker& worker, const proto::Event& messag
   flight.sink->on_event(std::move(*event));
   if (has_token) {
     flight.n_attempts = 0;
-    if (flight.is_on_probation) {
-      flight.is_on_probation = false;
+    if (on_probation_ == tag) {
       on_probation_.reset();
       next_on_probation();
     }
@@ -290,7 +284,7 @@ void ClusterGenerator::Core::on_failure(Worker& worker, Tag tag, GenerationEvent
   const Code code = event.error->code;
   const bool is_of_attempt =
       code == Code::kUnavailable || code == Code::kNotFound ||
-      (code == Code::kResourceExhausted && flight.request.generated.empty() == false);
+      (code == Code::kResourceExhausted && !flight.request.generated.empty());
   const bool is_hedged = flight.attempts.size() > 1;
   if (!is_of_attempt && !is_hedged) {
     event.position = static_cast<std::uint32_t>(flight.request.generated.size());
@@ -386,9 +380,7 @@ Status ClusterGenerator::Core::attach(Tag tag, std::uint32_t from,
 
 bool ClusterGenerator::Core::is_ready() const {
   const std::lock_guard lock(mutex_);
-  if (model_ == nullptr) return false;
-  return std::any_of(workers_.begin(), workers_.end(),
-                     [](const auto& entry) { return entry.second.is_eligible(); });
+  return has_eligible();
 }
 
 WorkerState ClusterGenerator::Core::state_of(const Worker& worker) const {
@@ -432,10 +424,8 @@ const engine::ModelDescription& ClusterGenerator::Core::describe() const {
 engine::GeneratorStatus ClusterGenerator::Core::status() const {
   const std::lock_guard lock(mutex_);
   engine::GeneratorStatus sum;
-  bool has_worker = false;
   for (const auto& [id, worker] : workers_) {
     const engine::GeneratorStatus& load = worker.load;
-    has_worker |= worker.is_eligible();
     if (worker.link_state == Worker::Link::kUp) {
       sum.n_running += load.n_running;
       sum.n_waiting += load.n_waiting;
@@ -449,7 +439,8 @@ engine::GeneratorStatus ClusterGenerator::Core::status() const {
     sum.last_step_age_ms = std::max(sum.last_step_age_ms, load.last_step_age_ms);
   }
   // While no worker is up, what waits does not wait for an engine that stalls.
-  if (has_worker) sum.n_waiting += static_cast<std::uint32_t>(waiting_.size() + suspects_.size());
+  if (has_eligible())
+    sum.n_waiting += static_cast<std::uint32_t>(waiting_.size() + suspects_.size());
   return sum;
 }
 

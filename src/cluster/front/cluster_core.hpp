@@ -4,7 +4,6 @@
 #pragma once
 
 #include <condition_variable>
-#include <deque>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -30,7 +29,6 @@ class ClusterGenerator::Core : public std::enable_shared_from_this<Core> {
     enum class Link : std::uint8_t { kNone, kConnecting, kUp, kLost };
 
     WorkerId id;
-    std::string address;
     bool is_supervised = false;
     bool is_draining = false;
     bool is_suspected = false;
@@ -100,6 +98,7 @@ class ClusterGenerator::Core : public std::enable_shared_from_this<Core> {
   void place(Tag tag, Flight& flight);
   void start_attempt(Tag tag, Flight& flight, Worker& worker);
   void drop_attempt(Tag tag, Flight& flight, Worker& worker);
+  void tell_cancel(Worker& worker, Tag tag, std::uint64_t epoch);
   void wait_for_place(Tag tag, Flight& flight);
   void place_waiting();
   void lose(Worker& worker, const std::vector<std::uint64_t>& suspects);
@@ -110,6 +109,7 @@ class ClusterGenerator::Core : public std::enable_shared_from_this<Core> {
   void charge_crash(Tag tag);
   void next_on_probation();
   bool has_capacity() const;
+  bool has_eligible() const;
 
   // monitor.cpp: what time does.
   void monitor();

@@ -28,7 +28,6 @@ struct Flight {
   std::uint32_t n_forced_end = 0;  // ids before this position may have been forced: never verified
   std::uint32_t n_attempts = 0;    // since the last new token
   std::uint32_t n_crashes = 0;     // it was in the step in which a worker crashed
-  bool is_on_probation = false;    // resumed alone after a crash, until its next token
   bool was_resumed = false;
 
   const Attempt* attempt_on(WorkerId worker) const {
@@ -36,6 +35,9 @@ struct Flight {
       if (attempt.worker == worker) return &attempt;
     }
     return nullptr;
+  }
+  void forget_attempt_on(WorkerId worker) {
+    std::erase_if(attempts, [&](const Attempt& attempt) { return attempt.worker == worker; });
   }
 };
 

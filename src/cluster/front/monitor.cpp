@@ -119,9 +119,7 @@ void ClusterGenerator::Core::reconnect(Worker& worker, SteadyTime now) {
 }
 
 void ClusterGenerator::Core::expire_waiting(SteadyTime now) {
-  const bool has_worker = std::any_of(workers_.begin(), workers_.end(),
-                                      [](const auto& entry) { return entry.second.is_eligible(); });
-  if (has_worker || last_worker_seen_ == SteadyTime{}) last_worker_seen_ = now;
+  if (has_eligible() || last_worker_seen_ == SteadyTime{}) last_worker_seen_ = now;
   if (now - last_worker_seen_ < options_.resume_timeout) return;
   std::vector<Tag> expired;
   for (const auto& [tag, flight] : flights_) {

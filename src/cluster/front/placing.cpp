@@ -17,6 +17,11 @@ constexpr std::uint32_t kAhead = 2;
 
 bool ClusterGenerator::Core::has_capacity() const { return flights_.size() < capacity_; }
 
+bool ClusterGenerator::Core::has_eligible() const {
+  return std::any_of(workers_.begin(), workers_.end(),
+                     [](const auto& entry) { return entry.second.is_eligible(); });
+}
+
 /// A worker that may take the flight; null if none is eligible or all are full. Somebody reads a
 /// resumed answer already: it is not put behind others.
 ClusterGenerator::Core::Worker* ClusterGenerator::Core::choose(const Flight& flight) {
@@ -66,9 +71,12 @@ void ClusterGenerator::Core::drop_attempt(Tag tag, Flight& flight, Worker& worke
   const Attempt* attempt = flight.attempt_on(worker.id);
   if (attempt == nullptr) return;
   const std::uint64_t epoch = attempt->epoch;
-  std::erase_if(flight.attempts, [&](const Attempt& a) { return a.worker == worker.id; });
+  flight.forget_attempt_on(worker.id);
   worker.flights.erase(tag);
-  if (worker.link == nullptr) return;
+  tell_cancel(worker, tag, epoch);
+}
+
+void ClusterGenerator::Core::tell_cancel(Worker& worker, Tag tag, std::uint64_t epoch) {
   worker.link->send([&](proto::FrontFrame& frame) {
     proto::Cancel& cancel = *frame.add_commands()->mutable_cancel();
     cancel.set_tag(tag);
@@ -82,13 +90,11 @@ void ClusterGenerator::Core::wait_for_place(Tag tag, Flight& flight) {
 
 /// In the order of arrival.
 void ClusterGenerator::Core::place_waiting() {
-  capacity_ = [this] {
-    std::uint32_t n = 0;
-    for (const auto& [id, worker] : workers_) {
-      if (worker.is_eligible()) n += worker.n_parallel + worker.n_max_waiting;
-    }
-    return n == 0 ? capacity_ : n;
-  }();
+  std::uint32_t n_places = 0;
+  for (const auto& [id, worker] : workers_) {
+    if (worker.is_eligible()) n_places += worker.n_parallel + worker.n_max_waiting;
+  }
+  if (n_places > 0) capacity_ = n_places;
   next_on_probation();
   // A suspect that has no place yet comes before all others.
   while (!waiting_.empty() && (suspects_.empty() || on_probation_)) {
@@ -109,7 +115,7 @@ void ClusterGenerator::Core::lose(Worker& worker, const std::vector<std::uint64_
   std::vector<std::pair<std::uint64_t, Tag>> moved;
   for (const Tag tag : worker.flights) {
     Flight& flight = flights_.at(tag);
-    std::erase_if(flight.attempts, [&](const Attempt& a) { return a.worker == worker.id; });
+    flight.forget_attempt_on(worker.id);
     flight.was_resumed = true;
     // An attempt that ended by no fault of the flight's is not charged.
     flight.n_attempts -= std::min(flight.n_attempts, 1U);
@@ -133,7 +139,6 @@ void ClusterGenerator::Core::charge_crash(Tag tag) {
   if (found == flights_.end()) return;
   Flight& flight = found->second;
   if (on_probation_ == tag) on_probation_.reset();
-  flight.is_on_probation = false;
   if (++flight.n_crashes >= 2) {
     log_.error("an answer was being computed in both of two crashes and is given up: tag ", tag);
     return fail(tag, Error{.code = Code::kInternal,
@@ -156,7 +161,6 @@ void ClusterGenerator::Core::next_on_probation() {
     if (worker == nullptr) return;
     suspects_.erase(suspects_.begin());
     on_probation_ = tag;
-    flight.is_on_probation = true;
     ++counters_.n_resumed;
     start_attempt(tag, flight, *worker);
   }
