@@ -53,6 +53,7 @@ struct Front final : Command {
     std::atomic<Supervised*> to_supervisor{nullptr};
     cluster::ClusterOptions options;
     options.tls = &settings.worker_tls;
+    DW_ASSIGN(options.balance, settings.balance_mode());
     options.kill_worker = [&to_supervisor](WorkerId id, const std::string& reason) {
       Supervised* const supervisor = to_supervisor.load();
       if (supervisor == nullptr) return;
@@ -74,7 +75,8 @@ struct Front final : Command {
     });
     to_supervisor = &supervised;
     for (std::uint32_t i = 0; i < settings.remote_workers.size(); ++i) {
-      DW_TRY(generator.add_worker({kFirstRemoteIndex + i, 1}, settings.remote_workers[i], false));
+      const cluster::WorkerSpec& remote = settings.remote_workers[i];
+      DW_TRY(generator.add_worker({kFirstRemoteIndex + i, 1}, remote.address, false, remote.rules));
     }
     wire(context, generator, supervised);
     wait_for_workers(generator, n_ready_workers);

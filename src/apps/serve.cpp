@@ -29,7 +29,7 @@ struct Serve final : Command {
               edge::check_serve_options(settings.serving, *context.log));
     (void)checked;
     raise_descriptor_limit();
-    if (!settings.remote_workers.empty() && settings.worker_tls.cert_file.empty()) {
+    if (!settings.worker_lines.empty() && settings.worker_tls.cert_file.empty()) {
       return invalid_argument(
           "workers on other machines are reached by mutual TLS: give --worker-ca, --worker-cert "
           "and "

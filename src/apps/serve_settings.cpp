@@ -23,9 +23,14 @@ void declare_processes(OptionTable& table, ServeSettings& settings) {
                     {"engine processes; 0: the engine runs inside the server, without protection "
                      "against its crashes",
                      "引擎进程数；0 表示引擎与服务同进程，崩溃时无保护"});
-  table.add_list("--worker", &settings.remote_workers, "HOST:PORT",
-                 {"a further worker on another machine (needs --worker-ca, -cert, -key)",
-                  "其他机器上的工作进程（需要 --worker-ca、-cert、-key）"});
+  table.add_list("--worker", &settings.worker_lines, "'HOST:PORT [RULES]'",
+                 {"a further worker on another machine (needs --worker-ca, -cert, -key); rules: "
+                  "weight=N max_fails=N fail_timeout=10s backup down",
+                  "其他机器上的工作进程（需要 --worker-ca、-cert、-key）；规则：weight=N "
+                  "max_fails=N fail_timeout=10s backup down"});
+  table.add_text("--balance", &settings.balance, "MODE",
+                 {"who gets new work: least-loaded, or round-robin as nginx does it",
+                  "新请求的分配方式：least-loaded，或与 nginx 相同的 round-robin"});
   table.add_text(
       "--worker-ca", &settings.worker_tls.ca_file, "FILE",
       {"authority of the certificates between machines (PEM)", "机器间证书的签发机构（PEM）"});
@@ -128,6 +133,24 @@ std::string default_run_directory(const Context& context, const std::string& nam
   return concat("/tmp/deepwell-", ::geteuid(), "/", name);
 }
 
+Status ServeSettings::read_workers() {
+  remote_workers.clear();
+  for (const std::string& line : worker_lines) {
+    DW_ASSIGN(cluster::WorkerSpec spec, cluster::parse_worker_spec(line));
+    remote_workers.push_back(std::move(spec));
+  }
+  DW_ASSIGN(const cluster::Balance checked, balance_mode());
+  static_cast<void>(checked);
+  return {};
+}
+
+Result<cluster::Balance> ServeSettings::balance_mode() const {
+  if (balance == "least-loaded") return cluster::Balance::kLeastLoaded;
+  if (balance == "round-robin") return cluster::Balance::kRoundRobin;
+  return invalid_argument(
+      concat("--balance: '", balance, "' is not one of least-loaded, round-robin"));
+}
+
 Status ServeSettings::finish(const Context& context, const std::string& name) {
   if (durability == "machine") {
     serving.journal.durability = service::Durability::kMachine;
@@ -135,6 +158,7 @@ Status ServeSettings::finish(const Context& context, const std::string& name) {
     return invalid_argument(
         concat("--journal-durability: '", durability, "' is not one of process, machine"));
   }
+  DW_TRY(read_workers());
   if (run_directory.empty()) run_directory = default_run_directory(context, name);
   if (run_directory.size() > kMaxRunDirectoryBytes) {
     return invalid_argument(concat("--run-dir: '", run_directory, "' is longer than ",

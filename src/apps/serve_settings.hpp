@@ -8,6 +8,8 @@
 
 #include "apps/command.hpp"
 #include "apps/engine_options.hpp"
+#include "cluster/front/cluster_generator.hpp"
+#include "cluster/front/worker_spec.hpp"
 #include "cluster/protocol/peer_tls.hpp"
 #include "cluster/synthetic/synthetic_generator.hpp"
 #include "edge/serve.hpp"
@@ -20,7 +22,9 @@ struct ServeSettings {
   std::uint32_t n_parallel = 16;
   std::uint32_t n_max_waiting = 256;
   std::uint32_t n_workers = 1;
-  std::vector<std::string> remote_workers;  // "host:port"
+  std::vector<std::string> worker_lines;  // of remote workers: "host:port weight=2 backup"
+  std::vector<cluster::WorkerSpec> remote_workers;
+  std::string balance = "least-loaded";
   cluster::PeerTls worker_tls;
   std::string run_directory;
   std::string durability = "process";
@@ -36,8 +40,12 @@ struct ServeSettings {
   edge::ServeOptions serving;
 
   void declare(OptionTable& table);
+  /// Error: kInvalidArgument (--worker, --balance).
+  Status read_workers();
+  Result<cluster::Balance> balance_mode() const;
   /// Turns what was read into the options of the server. `name` tells servers of one home apart: the
-  /// port, or the process if any port will do. Error: kInvalidArgument (durability).
+  /// port, or the process if any port will do. Error: kInvalidArgument
+  /// (durability, workers).
   Status finish(const Context& context, const std::string& name);
 
   /// The engine of one of n_workers, which share the processors. `sha256` and `path` are the model's.

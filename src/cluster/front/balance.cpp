@@ -23,16 +23,28 @@ std::uint64_t prefix_hash(std::span<const engine::TokenId> prompt) {
   return hash;
 }
 
+int preference(const Candidate& candidate) {
+  if (candidate.is_resting) return 2;
+  return candidate.is_backup ? 1 : 0;
+}
+
 // Assigned work per slot, without a division: a/p < b/q as a·q < b·p.
 bool is_less_loaded(const Candidate& a, const Candidate& b) {
-  const std::uint64_t left = std::uint64_t{a.n_assigned} * b.n_parallel;
-  const std::uint64_t right = std::uint64_t{b.n_assigned} * a.n_parallel;
+  const std::uint64_t left = std::uint64_t{a.n_assigned} * b.n_parallel * b.weight;
+  const std::uint64_t right = std::uint64_t{b.n_assigned} * a.n_parallel * a.weight;
   if (left != right) return left < right;
   if (a.n_kv_blocks_free != b.n_kv_blocks_free) return a.n_kv_blocks_free > b.n_kv_blocks_free;
   return a.id < b.id;
 }
 
 }  // namespace
+
+std::vector<Candidate> most_preferred(std::vector<Candidate> candidates) {
+  int best = 2;
+  for (const Candidate& candidate : candidates) best = std::min(best, preference(candidate));
+  std::erase_if(candidates, [best](const Candidate& c) { return preference(c) != best; });
+  return candidates;
+}
 
 std::size_t least_loaded(std::span<const Candidate> candidates) {
   DW_CHECK(!candidates.empty(), "somebody to choose from");

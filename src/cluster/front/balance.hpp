@@ -7,6 +7,7 @@
 #include <optional>
 #include <span>
 #include <unordered_map>
+#include <vector>
 
 #include "cluster/front/cluster_generator.hpp"
 
@@ -17,9 +18,17 @@ struct Candidate {
   std::uint32_t n_assigned = 0;  // by this front
   std::uint32_t n_parallel = 1;
   std::uint32_t n_kv_blocks_free = 0;
+  std::uint32_t weight = 1;
+  bool is_backup = false;
+  bool is_resting = false;  // it failed of late (RoundRobin::is_resting)
 };
 
-/// Index of the least loaded candidate: assigned work per slot, then free KV, then the lower id.
+/// Those to choose from: backups only where nobody else has a place, and who failed of late only
+/// where not even a backup has one.
+std::vector<Candidate> most_preferred(std::vector<Candidate> candidates);
+
+/// Index of the least loaded candidate: assigned work per slot and weight, then free KV, then the
+/// lower id.
 /// Candidates must not be empty.
 std::size_t least_loaded(std::span<const Candidate> candidates);
 

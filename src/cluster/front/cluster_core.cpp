@@ -5,6 +5,7 @@
 
 #include "base/concat.hpp"
 #include "base/ids.hpp"
+#include "cluster/protocol/versions.hpp"
 
 namespace deepwell::cluster {
 
@@ -15,6 +16,8 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr std::chrono::milliseconds kDescribeAgain{1000};
+// A worker of another age is asked again, in case it is replaced by one of ours.
+constexpr std::chrono::milliseconds kForeignAgain{5000};
 
 std::int64_t wall_clock_us() {
   return std::chrono::duration_cast<std::chrono::microseconds>(
@@ -84,7 +87,7 @@ void ClusterGenerator::Core::worker_loading(WorkerId id, double progress) {
 }
 
 Status ClusterGenerator::Core::add_worker(WorkerId id, const std::string& address,
-                                          bool is_supervised) {
+                                          bool is_supervised, const RoundRobinPeer& rules) {
   const std::weak_ptr<Core> weak = weak_from_this();
   LinkEvents events;
   events.on_model = [weak, id](Result<engine::ModelDescription> model) {
@@ -107,9 +110,21 @@ Status ClusterGenerator::Core::add_worker(WorkerId id, const std::string& addres
   worker.link = std::move(link);
   worker.link_state = Worker::Link::kConnecting;
   worker.last_frame = Clock::now();
+  worker.peer = peer_of(id.index, rules);
+  if (is_supervised) turns_.forget_failures(worker.peer);  // those of the process before it
   worker.link->describe();
   worker.link->connect(options_.orphan_grace);
   return {};
+}
+
+/// The number of an index in turns_. Workers come and go, their places stay.
+std::size_t ClusterGenerator::Core::peer_of(std::uint32_t index, const RoundRobinPeer& rules) {
+  const auto [found, is_new] = peers_.emplace(index, rules_.size());
+  if (is_new) {
+    rules_.push_back(rules);
+    turns_.add(rules);
+  }
+  return found->second;
 }
 
 void ClusterGenerator::Core::on_model(WorkerId id, Result<engine::ModelDescription> model) {
@@ -173,6 +188,8 @@ void ClusterGenerator::Core::on_lost(WorkerId id, const std::string& why) {
   worker.link_state = Worker::Link::kLost;
   worker.lost_at = Clock::now();
   worker.connect_at = worker.lost_at + std::chrono::milliseconds(was_up ? 50 : 200);
+  if (worker.is_foreign) worker.connect_at = worker.lost_at + kForeignAgain;
+  if (was_up) note_result(worker, true);
   // A supervised worker's death is told with its suspects within a moment: without them a request
   // that crashes workers would be moved to the next one at once. The monitor moves the rest.
   if (!worker.is_supervised) {
@@ -192,12 +209,22 @@ void ClusterGenerator::Core::on_frame(WorkerId id, proto::WorkerFrame& frame) {
     worker.is_suspected = false;
     unhedge(worker);
   }
-  if (frame.has_hello()) on_hello(worker, frame.hello());
+  if (frame.has_hello() && !on_hello(worker, frame.hello())) return;
   on_load(worker, frame.load());
   for (const proto::Event& event : frame.events()) on_event(worker, event);
 }
 
-void ClusterGenerator::Core::on_hello(Worker& worker, const proto::HelloReply& hello) {
+/// False if the worker cannot be spoken with.
+bool ClusterGenerator::Core::on_hello(Worker& worker, const proto::HelloReply& hello) {
+  worker.is_foreign = !can_speak(kOurVersions, hello.protocol());
+  if (worker.is_foreign) {
+    log_.error("worker ", worker.id.index, " (deepwell ", hello.program(), ") speaks protocol ",
+               hello.protocol(), ", this front (deepwell ", DEEPWELL_VERSION, ") speaks ",
+               kOurVersions.oldest, " to ", kOurVersions.newest,
+               ": it gets no work; run both from neighbouring releases");
+    worker.link->cut();
+    return false;
+  }
   worker.link_state = Worker::Link::kUp;
   worker.pid = hello.pid();
   worker.fingerprint = hello.fingerprint();
@@ -211,6 +238,7 @@ void ClusterGenerator::Core::on_hello(Worker& worker, const proto::HelloReply& h
             hello.program(), ", ", worker.n_parallel, " at once, ", worker.orphans.size(),
             " answers that went on without us");
   place_waiting();
+  return true;
 }
 
 /// A new stream: what the worker computes for nobody, against what we believe it computes for us.
@@ -251,11 +279,12 @@ void ClusterGenerator::Core::on_event(Worker& worker, const proto::Event& messag
   const auto found = flights_.find(tag);
   if (found == flights_.end()) return;
   Flight& flight = found->second;
-  const Attempt* attempt = flight.attempt_on(worker.id);
+  Attempt* const attempt = flight.attempt_on(worker.id);
   if (attempt == nullptr || attempt->epoch != message.epoch()) return;  // it came late
   Result<GenerationEvent> event = read_event(message);
   if (!event) return fail(tag, event.error());
   if (event->error) return on_failure(worker, tag, std::move(*event));
+  if (!event->ids.empty()) attempt->last_token = worker.last_frame;
 
   counters_.n_mismatched_tok += event->n_mismatched_tok;
   if (event->n_mismatched_tok > 0) {
@@ -269,7 +298,9 @@ void ClusterGenerator::Core::on_event(Worker& worker, const proto::Event& messag
   const bool has_token = !event->ids.empty() || is_last;
   flight.sink->on_event(std::move(*event));
   if (has_token) {
+    if (flight.n_attempts > 0) note_result(worker, false);
     flight.n_attempts = 0;
+    flight.refused_by.clear();
     if (on_probation_ == tag) {
       on_probation_.reset();
       next_on_probation();
@@ -282,21 +313,46 @@ void ClusterGenerator::Core::on_event(Worker& worker, const proto::Event& messag
 void ClusterGenerator::Core::on_failure(Worker& worker, Tag tag, GenerationEvent event) {
   Flight& flight = flights_.at(tag);
   const Code code = event.error->code;
-  const bool is_of_attempt =
-      code == Code::kUnavailable || code == Code::kNotFound ||
-      (code == Code::kResourceExhausted && !flight.request.generated.empty());
+  const bool has_begun = flight.attempt_on(worker.id)->last_token != SteadyTime{};
+  const bool is_refusal =
+      (code == Code::kUnavailable || code == Code::kResourceExhausted) && !has_begun;
+  if (is_refusal) {
+    ++counters_.n_refused;
+    note_result(worker, true);
+    if (code == Code::kResourceExhausted) flight.refused_by.push_back(worker.id);
+  }
+  if (code == Code::kUnavailable) worker.is_draining = true;  // it said that it leaves
+  const bool is_of_attempt = is_refusal || code == Code::kUnavailable || code == Code::kNotFound ||
+                             (code == Code::kResourceExhausted && !flight.is_fresh());
   const bool is_hedged = flight.attempts.size() > 1;
-  if (!is_of_attempt && !is_hedged) {
-    event.position = static_cast<std::uint32_t>(flight.request.generated.size());
-    event.ids.clear();
-    flight.sink->on_event(std::move(event));
-    return end(tag);
-  }
+  if (!is_of_attempt && !is_hedged) return give_up(tag, std::move(event));
   drop_attempt(tag, flight, worker);
-  if (flight.attempts.empty()) {
-    if (code == Code::kUnavailable) worker.is_draining = true;  // it said that it leaves
-    place(tag, flight);
+  if (!flight.attempts.empty()) return;
+  if (is_refusal) return retry(tag, flight, std::move(event));
+  place(tag, flight);
+}
+
+/// What somebody reads already finds its place in the end. A submission that nobody has seen a word of
+/// is tried elsewhere within the budget; beyond it, the refusal is its client's.
+void ClusterGenerator::Core::retry(Tag tag, Flight& flight, GenerationEvent refusal) {
+  if (!flight.is_fresh()) {
+    flight.n_attempts -= std::min(flight.n_attempts, 1U);  // nothing was begun
+    return wait_for_place(tag, flight);  // until the next tick: it would be refused again at once
   }
+  // A worker that leaves has a successor; workers that are full do not get free by being asked.
+  const bool is_worth_it = refusal.error->code == Code::kUnavailable || has_untried(flight);
+  if (!is_worth_it || !retries_.try_spend()) return give_up(tag, std::move(refusal));
+  ++counters_.n_retried;
+  place(tag, flight);
+}
+
+/// Its last event is its reader's.
+void ClusterGenerator::Core::give_up(Tag tag, GenerationEvent last) {
+  Flight& flight = flights_.at(tag);
+  last.position = static_cast<std::uint32_t>(flight.request.generated.size());
+  last.ids.clear();
+  flight.sink->on_event(std::move(last));
+  end(tag);
 }
 
 // --- callers -----------------------------------------------------------------------------------------
@@ -316,6 +372,7 @@ Result<engine::GenerationId> ClusterGenerator::Core::submit(
     return Error{Code::kResourceExhausted, concat("the queue is full: ", flights_.size(),
                                                   " answers running or waiting; try again later")};
   }
+  retries_.note_submission();
   Flight flight;
   flight.request = std::move(request);
   flight.sink = std::move(sink);
@@ -385,6 +442,7 @@ bool ClusterGenerator::Core::is_ready() const {
 
 WorkerState ClusterGenerator::Core::state_of(const Worker& worker) const {
   if (worker.link == nullptr) return WorkerState::kLoading;
+  if (worker.is_foreign) return WorkerState::kDown;
   if (worker.link_state != Worker::Link::kUp) {
     return worker.link_state == Worker::Link::kConnecting ? WorkerState::kLoading
                                                           : WorkerState::kDown;
@@ -404,6 +462,7 @@ std::vector<WorkerReport> ClusterGenerator::Core::workers() const {
                        .state = state_of(worker),
                        .progress = worker.progress,
                        .n_assigned = static_cast<std::uint32_t>(worker.flights.size()),
+                       .is_slow = worker.pace.is_slow,
                        .load = worker.load,
                        .last_frame_age_ms = worker.link == nullptr ? 0 : age.count()});
   }

@@ -9,6 +9,7 @@
 #include <mutex>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <thread>
 #include <unordered_map>
@@ -17,6 +18,9 @@
 #include "cluster/front/balance.hpp"
 #include "cluster/front/cluster_generator.hpp"
 #include "cluster/front/flights.hpp"
+#include "cluster/front/retry_budget.hpp"
+#include "cluster/front/round_robin.hpp"
+#include "cluster/front/token_pace.hpp"
 #include "cluster/front/worker_link.hpp"
 
 namespace deepwell::cluster {
@@ -54,6 +58,9 @@ class ClusterGenerator::Core : public std::enable_shared_from_this<Core> {
     // Ticks of the monitor that came in time, since it was heard and since it computed a layer.
     std::uint32_t n_silent_ticks = 0;
     std::uint32_t n_stalled_ticks = 0;
+    bool is_foreign = false;  // it speaks a protocol that we do not
+    std::size_t peer = 0;     // its index's number in turns_
+    TokenPace pace;
 
     bool is_eligible() const {
       return link_state == Link::kUp && has_model && !is_draining && !is_suspected &&
@@ -67,7 +74,8 @@ class ClusterGenerator::Core : public std::enable_shared_from_this<Core> {
 
   // cluster_core.cpp: what is heard.
   void worker_loading(WorkerId id, double progress);
-  Status add_worker(WorkerId id, const std::string& address, bool is_supervised);
+  Status add_worker(WorkerId id, const std::string& address, bool is_supervised,
+                    const RoundRobinPeer& rules);
   void worker_died(WorkerId id, const std::vector<std::uint64_t>& suspects);
   void drain_worker(WorkerId id);
   bool is_ready() const;
@@ -86,15 +94,23 @@ class ClusterGenerator::Core : public std::enable_shared_from_this<Core> {
   void on_model(WorkerId id, Result<engine::ModelDescription> model);
   void on_frame(WorkerId id, proto::WorkerFrame& frame);
   void on_lost(WorkerId id, const std::string& why);
-  void on_hello(Worker& worker, const proto::HelloReply& hello);
+  bool on_hello(Worker& worker, const proto::HelloReply& hello);
   void take_stock(Worker& worker, const std::set<Tag>& orphans);
   void on_load(Worker& worker, const proto::Load& load);
   void on_event(Worker& worker, const proto::Event& message);
   void on_failure(Worker& worker, Tag tag, engine::GenerationEvent event);
   WorkerState state_of(const Worker& worker) const;
 
+  std::size_t peer_of(std::uint32_t index, const RoundRobinPeer& rules);
+
   // placing.cpp: where flights are.
-  Worker* choose(const Flight& flight);
+  Worker* choose(Flight& flight);
+  Worker* choose_in_turn(std::span<const Candidate> candidates);
+  std::uint32_t n_places(const Worker& worker, bool needs_free_place) const;
+  bool has_untried(const Flight& flight) const;
+  void note_result(const Worker& worker, bool has_failed);
+  void retry(Tag tag, Flight& flight, engine::GenerationEvent refusal);
+  void give_up(Tag tag, engine::GenerationEvent last);
   void place(Tag tag, Flight& flight);
   void start_attempt(Tag tag, Flight& flight, Worker& worker);
   void drop_attempt(Tag tag, Flight& flight, Worker& worker);
@@ -116,6 +132,7 @@ class ClusterGenerator::Core : public std::enable_shared_from_this<Core> {
   void tick(SteadyTime now, bool was_on_time);
   void watch(Worker& worker, SteadyTime now, bool was_on_time);
   void watch_silence(Worker& worker);
+  void watch_paces(SteadyTime now);
   void reconnect(Worker& worker, SteadyTime now);
   void expire_waiting(SteadyTime now);
   void replace(Worker& worker, const std::string& reason);
@@ -131,12 +148,17 @@ class ClusterGenerator::Core : public std::enable_shared_from_this<Core> {
   std::set<std::pair<std::uint64_t, Tag>> suspects_;  // likewise, until they run alone
   std::optional<Tag> on_probation_;
   PrefixAffinity affinity_;
+  RoundRobin turns_;                            // failures and turns of each index
+  std::map<std::uint32_t, std::size_t> peers_;  // of indices in turns_
+  std::vector<RoundRobinPeer> rules_;           // of peers
+  RetryBudget retries_;
   std::unique_ptr<const engine::ModelDescription> model_;  // set once
   ClusterCounters counters_;
   SteadyTime last_worker_seen_{};  // when one was eligible
   std::uint64_t last_order_ = 0;
   std::uint64_t last_attempt_ = 0;  // epochs of the protocol; begins above those of fronts before
-  std::uint32_t capacity_ = 0;      // of the last workers that were up, while none is
+  std::uint32_t n_ticks_ = 0;
+  std::uint32_t capacity_ = 0;  // of the last workers that were up, while none is
   std::condition_variable wake_monitor_;
   bool is_stopping_ = false;
   std::thread monitor_thread_;

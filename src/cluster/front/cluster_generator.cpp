@@ -16,8 +16,9 @@ void ClusterGenerator::worker_loading(WorkerId id, double progress) {
   core_->worker_loading(id, progress);
 }
 
-Status ClusterGenerator::add_worker(WorkerId id, const std::string& address, bool is_supervised) {
-  return core_->add_worker(id, address, is_supervised);
+Status ClusterGenerator::add_worker(WorkerId id, const std::string& address, bool is_supervised,
+                                    const RoundRobinPeer& rules) {
+  return core_->add_worker(id, address, is_supervised, rules);
 }
 
 void ClusterGenerator::worker_died(WorkerId id, const std::vector<std::uint64_t>& suspects) {

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/log.hpp"
+#include "cluster/front/round_robin.hpp"
 #include "cluster/protocol/peer_tls.hpp"
 #include "engine/runtime/generator.hpp"
 
@@ -35,6 +36,7 @@ struct WorkerReport {
   WorkerState state = WorkerState::kDown;
   double progress = 0.0;         // while loading
   std::uint32_t n_assigned = 0;  // generations that this front gave it
+  bool is_slow = false;          // its tokens come much later than its peers': it gets less
   engine::GeneratorStatus load;  // as its last frame said
   std::int64_t last_frame_age_ms = 0;
 };
@@ -50,8 +52,15 @@ struct HealthLimits {
   std::chrono::milliseconds engine_stall_after{10'000};
 };
 
+/// Who gets new work.
+enum class Balance : std::uint8_t {
+  kLeastLoaded,  // fewest answers per place, most free K/V, and whoever has the prompt's beginning
+  kRoundRobin,   // as nginx would, whatever the load; but only who is up and has a place
+};
+
 struct ClusterOptions {
   HealthLimits health;
+  Balance balance = Balance::kLeastLoaded;
   // Placements of one generation without a new token in between.
   std::uint32_t n_max_attempts = 8;
   // Without a worker to go on with.
@@ -72,6 +81,9 @@ struct ClusterCounters {
   std::uint64_t n_mismatched_tok = 0;
   std::uint64_t n_failed = 0;  // generations that could not go on
   std::uint64_t n_suspected = 0;
+  std::uint64_t n_refused = 0;  // submissions that a worker refused because it was full or leaving
+  std::uint64_t n_retried = 0;  // of those: tried on another worker (RetryBudget)
+  std::uint64_t n_slow = 0;     // times that a worker was found slow
 };
 
 /// Thread-safe. Sinks are called on internal threads, one call at a time per generation, with a lock
@@ -85,8 +97,10 @@ class ClusterGenerator final : public engine::Generator {
 
   // --- what is known of workers, from the supervisor or from a list ---------------------------------
   void worker_loading(WorkerId id, double progress);
-  /// `is_supervised`: its death will be told by worker_died().
-  Status add_worker(WorkerId id, const std::string& address, bool is_supervised);
+  /// `is_supervised`: its death will be told by worker_died(). `rules` are of the index: those of
+  /// its first worker hold for all that follow it.
+  Status add_worker(WorkerId id, const std::string& address, bool is_supervised,
+                    const RoundRobinPeer& rules = {});
   /// Its generations move at once. `suspects` are the tags of the step in which it crashed, empty if
   /// it was killed from outside.
   void worker_died(WorkerId id, const std::vector<std::uint64_t>& suspects);

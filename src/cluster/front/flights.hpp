@@ -2,6 +2,7 @@
 // Internal to cluster.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -17,6 +18,7 @@ namespace deepwell::cluster {
 struct Attempt {
   WorkerId worker;
   std::uint64_t epoch = 0;  // of the protocol: later attempts have higher ones
+  SteadyTime last_token{};  // of this attempt; none yet: it waits or is in prefill
 };
 
 struct Flight {
@@ -28,13 +30,18 @@ struct Flight {
   std::uint32_t n_forced_end = 0;  // ids before this position may have been forced: never verified
   std::uint32_t n_attempts = 0;    // since the last new token
   std::uint32_t n_crashes = 0;     // it was in the step in which a worker crashed
+  std::vector<WorkerId> refused_by;  // full when asked, since the last new token
   bool was_resumed = false;
 
-  const Attempt* attempt_on(WorkerId worker) const {
-    for (const Attempt& attempt : attempts) {
-      if (attempt.worker == worker) return &attempt;
-    }
-    return nullptr;
+  Attempt* attempt_on(WorkerId worker) {
+    const auto found = std::find_if(attempts.begin(), attempts.end(),
+                                    [&](const Attempt& a) { return a.worker == worker; });
+    return found == attempts.end() ? nullptr : &*found;
+  }
+  /// Nobody has seen a word of it, and no worker had it and was lost.
+  bool is_fresh() const { return request.generated.empty() && !was_resumed; }
+  bool was_refused_by(WorkerId worker) const {
+    return std::find(refused_by.begin(), refused_by.end(), worker) != refused_by.end();
   }
   void forget_attempt_on(WorkerId worker) {
     std::erase_if(attempts, [&](const Attempt& attempt) { return attempt.worker == worker; });

@@ -19,6 +19,8 @@ constexpr milliseconds kLateness{25};
 constexpr milliseconds kVerdictTimeout{150};
 constexpr milliseconds kReconnectEvery{100};
 constexpr milliseconds kKillAgain{2000};
+// Every so many ticks it is looked how old the last tokens are.
+constexpr std::uint32_t kTicksPerLook = 4;
 
 }  // namespace
 
@@ -38,6 +40,7 @@ void ClusterGenerator::Core::tick(SteadyTime now, bool was_on_time) {
   for (auto& [id, worker] : workers_) {
     if (worker.link != nullptr) watch(worker, now, was_on_time);
   }
+  if (was_on_time && ++n_ticks_ % kTicksPerLook == 0) watch_paces(now);
   place_waiting();
   expire_waiting(now);
 }
@@ -72,6 +75,7 @@ void ClusterGenerator::Core::watch_silence(Worker& worker) {
     ++counters_.n_suspected;
     log_.warn("worker ", worker.id.index, " (epoch ", worker.id.epoch, ") is silent since ",
               silence.count(), " ms: it gets no new work");
+    note_result(worker, true);
     hedge(worker);
   }
   if (silence >= limits.replace_after) {
@@ -83,6 +87,40 @@ void ClusterGenerator::Core::watch_silence(Worker& worker) {
   if (!worker.is_suspected && stalled >= limits.engine_stall_after) {
     replace(worker,
             concat("work is pending but no layer was computed for ", stalled.count(), " ms"));
+  }
+}
+
+/// Finds workers whose tokens come late. Measured are those that do nothing but decode, and for this
+/// front alone.
+void ClusterGenerator::Core::watch_paces(SteadyTime now) {
+  std::vector<TokenPace*> paces;
+  std::vector<bool> were_slow;
+  std::vector<double> ages_ms;
+  for (auto& [id, worker] : workers_) {
+    ages_ms.clear();
+    for (const Tag tag : worker.flights) {
+      const SteadyTime last = flights_.at(tag).attempt_on(id)->last_token;
+      if (last == SteadyTime{}) continue;
+      ages_ms.push_back(std::chrono::duration<double, std::milli>(now - last).count());
+    }
+    const std::size_t n_undecoded = worker.flights.size() - ages_ms.size();
+    const bool is_prefilling = n_undecoded > worker.load.n_waiting;
+    const bool is_shared = worker.load.n_running + worker.load.n_waiting > worker.flights.size();
+    if (!worker.is_eligible() || is_prefilling || is_shared) ages_ms.clear();
+    were_slow.push_back(worker.pace.is_slow);
+    note_ages(worker.pace, ages_ms);
+    paces.push_back(&worker.pace);
+  }
+  judge_paces(paces);
+  std::size_t i = 0;
+  for (const auto& [id, worker] : workers_) {
+    const bool was_slow = were_slow[i++];
+    if (worker.pace.is_slow == was_slow) continue;
+    counters_.n_slow += was_slow ? 0 : 1;
+    log_.warn("worker ", id.index, " (epoch ", id.epoch, ") is ",
+              was_slow ? "no longer slow" : "slow", ": its last tokens are ",
+              static_cast<int>(worker.pace.age_ms), " ms old",
+              was_slow ? "" : "; it gets a part of the new work");
   }
 }
 

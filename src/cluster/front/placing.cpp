@@ -12,6 +12,14 @@ namespace {
 // What waits, waits here, where every worker that gets free can take it; a worker is given so many
 // beyond what it computes at once, lest a free place stay empty for a round trip.
 constexpr std::uint32_t kAhead = 2;
+// A slow worker is given one part in so many of what it computes at once: enough to show that it is
+// well again.
+constexpr std::uint32_t kSlowShare = 4;
+
+RoundRobin::Seconds now_s() {
+  const auto now = std::chrono::steady_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::seconds>(now).count();
+}
 
 }  // namespace
 
@@ -22,24 +30,84 @@ bool ClusterGenerator::Core::has_eligible() const {
                      [](const auto& entry) { return entry.second.is_eligible(); });
 }
 
-/// A worker that may take the flight; null if none is eligible or all are full. Somebody reads a
-/// resumed answer already: it is not put behind others.
-ClusterGenerator::Core::Worker* ClusterGenerator::Core::choose(const Flight& flight) {
+/// How many generations the worker is given. Somebody reads a resumed answer already: it is not put
+/// behind others.
+std::uint32_t ClusterGenerator::Core::n_places(const Worker& worker, bool needs_free_place) const {
+  const std::uint32_t n_ahead = needs_free_place ? 0 : std::min(kAhead, worker.n_max_waiting);
+  // nginx knows no slow peers, and purity is what was asked for.
+  const bool is_throttled = worker.pace.is_slow && options_.balance != Balance::kRoundRobin;
+  if (is_throttled) return std::max(1U, worker.n_parallel / kSlowShare);
+  return worker.n_parallel + n_ahead;
+}
+
+/// A worker that may take the flight; null if none is eligible or all are full.
+ClusterGenerator::Core::Worker* ClusterGenerator::Core::choose(Flight& flight) {
+  if (!flight.refused_by.empty() && !has_untried(flight)) flight.refused_by.clear();
   const bool needs_free_place = flight.was_resumed || !flight.attempts.empty();
+  const RoundRobin::Seconds now = now_s();
   std::vector<Candidate> candidates;
   for (const auto& [id, worker] : workers_) {
-    const std::uint32_t n_ahead = needs_free_place ? 0 : std::min(kAhead, worker.n_max_waiting);
-    const bool is_full = worker.flights.size() >= worker.n_parallel + n_ahead;
-    if (!worker.is_eligible() || is_full || flight.attempt_on(id) != nullptr) continue;
+    if (!worker.is_eligible()) continue;
+    const RoundRobinPeer& rules = rules_[worker.peer];
+    const bool is_full = worker.flights.size() >= n_places(worker, needs_free_place);
+    if (rules.is_down || is_full) continue;
+    if (flight.attempt_on(id) != nullptr || flight.was_refused_by(id)) continue;
     candidates.push_back(
         {.id = id,
          .n_assigned = static_cast<std::uint32_t>(worker.flights.size()),
-         .n_parallel = worker.n_parallel,
+         .n_parallel = std::min(worker.n_parallel, n_places(worker, true)),
          .n_kv_blocks_free = worker.load.n_kv_blocks -
-                             std::min(worker.load.n_kv_blocks, worker.load.n_kv_blocks_used)});
+                             std::min(worker.load.n_kv_blocks, worker.load.n_kv_blocks_used),
+         .weight = rules.weight,
+         .is_backup = rules.is_backup,
+         .is_resting = turns_.is_resting(worker.peer, now)});
   }
   if (candidates.empty()) return nullptr;
-  return &workers_.at(candidates[affinity_.choose(flight.request.prompt, candidates)].id);
+  if (options_.balance == Balance::kRoundRobin) return choose_in_turn(candidates);
+  candidates = most_preferred(std::move(candidates));
+  Worker& worker = workers_.at(candidates[affinity_.choose(flight.request.prompt, candidates)].id);
+  turns_.note_choice(worker.peer, now);
+  return &worker;
+}
+
+/// As nginx, where a worker without a stream counts as down, and a full one as one at `max_conns`.
+/// Where all that are up rest, nginx 1.22 answers 502; here their failures are forgotten, as nginx
+/// did before, for a worker that is up and might serve is better than none.
+ClusterGenerator::Core::Worker* ClusterGenerator::Core::choose_in_turn(
+    std::span<const Candidate> candidates) {
+  const RoundRobin::Seconds now = now_s();
+  std::vector<bool> is_out(rules_.size(), true);
+  for (const Candidate& candidate : candidates) is_out[workers_.at(candidate.id).peer] = false;
+  std::optional<std::size_t> peer = turns_.choose(is_out, now);
+  if (!peer) {
+    for (const auto& [id, worker] : workers_) {
+      // Somebody well is full: that is worth waiting for.
+      if (worker.is_eligible() && !turns_.is_resting(worker.peer, now)) return nullptr;
+    }
+    for (const Candidate& candidate : candidates) {
+      turns_.forget_failures(workers_.at(candidate.id).peer);
+    }
+    peer = turns_.choose(is_out, now);
+  }
+  if (!peer) return nullptr;
+  const auto chosen =  // of two processes in one place, the younger
+      std::find_if(candidates.rbegin(), candidates.rend(), [&](const Candidate& candidate) {
+        return workers_.at(candidate.id).peer == *peer;
+      });
+  return &workers_.at(chosen->id);
+}
+
+/// Whether somebody who is up has not refused the flight.
+bool ClusterGenerator::Core::has_untried(const Flight& flight) const {
+  return std::any_of(workers_.begin(), workers_.end(), [&](const auto& entry) {
+    return entry.second.is_eligible() && !rules_[entry.second.peer].is_down &&
+           !flight.was_refused_by(entry.first);
+  });
+}
+
+/// A failure is a lost stream, a suspicion, or a refusal for want of places; a first token is a success.
+void ClusterGenerator::Core::note_result(const Worker& worker, bool has_failed) {
+  turns_.report(worker.peer, has_failed, now_s());
 }
 
 void ClusterGenerator::Core::place(Tag tag, Flight& flight) {
@@ -107,7 +175,10 @@ void ClusterGenerator::Core::place_waiting() {
 }
 
 /// Whatever ran there goes on elsewhere, at once; but who was in the step of a crash waits for its
-/// turn to run alone.
+/// turn to run alone. The free places pace the rest: a survivor is given as many as it computes at once
+/// (n_places), in the order of arrival, one more whenever one of its own ends, and its scheduler's
+/// token budget spreads their prefills between the steps of those that decode. No timer does better:
+/// it would keep readers waiting beside free places, or fill places that are not there.
 void ClusterGenerator::Core::lose(Worker& worker, const std::vector<std::uint64_t>& suspects) {
   DW_CHECK(!worker.is_eligible(), "a lost worker is given nothing");
   if (worker.flights.empty() && suspects.empty()) return;

@@ -8,67 +8,55 @@
 namespace deepwell::cluster {
 
 RoundRobin::RoundRobin(std::span<const RoundRobinPeer> peers) {
-  for (const RoundRobinPeer& peer : peers) {
-    states_.push_back({.peer = peer, .effective_weight = peer.weight});
-  }
-  is_single_ = states_.size() == 1;
+  for (const RoundRobinPeer& peer : peers) add(peer);
 }
 
-bool RoundRobin::is_resting(const State& state, Seconds now) const {
-  return state.peer.max_fails > 0 && state.n_fails >= state.peer.max_fails &&
+std::size_t RoundRobin::add(const RoundRobinPeer& peer) {
+  states_.push_back({.peer = peer, .effective_weight = peer.weight});
+  return states_.size() - 1;
+}
+
+bool RoundRobin::is_resting(std::size_t peer, Seconds now) const {
+  const State& state = states_[peer];
+  return states_.size() > 1 && state.peer.max_fails > 0 && state.n_fails >= state.peer.max_fails &&
          now - state.checked <= state.peer.fail_timeout.count();
+}
+
+void RoundRobin::note_choice(std::size_t peer, Seconds now) {
+  State& state = states_[peer];
+  if (now - state.checked > state.peer.fail_timeout.count()) state.checked = now;
+}
+
+std::optional<std::size_t> RoundRobin::choose(const std::vector<bool>& is_out, Seconds now) {
+  DW_CHECK(is_out.size() == states_.size(), "one word for each peer");
+  const std::optional<std::size_t> chosen = best(is_out, false, now);
+  return chosen ? chosen : best(is_out, true, now);
 }
 
 /// Everybody allowed gains its effective weight; the richest is chosen and pays the sum. A peer that
 /// failed regains its weight one step a choice.
-std::optional<std::size_t> RoundRobin::best(const std::vector<bool>& is_tried, bool is_backup,
+std::optional<std::size_t> RoundRobin::best(const std::vector<bool>& is_out, bool is_backup,
                                             Seconds now) {
   std::optional<std::size_t> best;
   std::int64_t total = 0;
   for (std::size_t i = 0; i < states_.size(); ++i) {
     State& state = states_[i];
-    if (state.peer.is_backup != is_backup || state.peer.is_down || is_tried[i]) continue;
-    if (!is_single_ && is_resting(state, now)) continue;
+    if (state.peer.is_backup != is_backup || state.peer.is_down || is_out[i]) continue;
+    if (is_resting(i, now)) continue;
     state.current_weight += state.effective_weight;
     total += state.effective_weight;
     if (state.effective_weight < state.peer.weight) ++state.effective_weight;
     if (!best || state.current_weight > states_[*best].current_weight) best = i;
   }
   if (!best) return std::nullopt;
-  State& chosen = states_[*best];
-  chosen.current_weight -= total;
-  if (now - chosen.checked > chosen.peer.fail_timeout.count()) chosen.checked = now;
+  states_[*best].current_weight -= total;
+  note_choice(*best, now);
   return best;
 }
 
-RoundRobin::Attempt::Attempt(RoundRobin& owner)
-    : owner_(owner), is_tried_(owner.states_.size(), false) {
-  n_tries_left_ = static_cast<std::size_t>(
-      std::count_if(owner.states_.begin(), owner.states_.end(),
-                    [](const State& state) { return !state.peer.is_down; }));
-}
-
-std::optional<std::size_t> RoundRobin::Attempt::choose(Seconds now) {
-  current_.reset();
-  if (n_tries_left_ == 0) return std::nullopt;
-  if (!is_on_backups_) {
-    current_ = owner_.best(is_tried_, false, now);
-    is_on_backups_ = !current_;
-  }
-  if (is_on_backups_) current_ = owner_.best(is_tried_, true, now);
-  if (current_) is_tried_[*current_] = true;
-  return current_;
-}
-
-void RoundRobin::Attempt::report(bool has_failed, Seconds now) {
-  DW_CHECK(current_.has_value(), "report() after choose() that gave a peer");
-  State& state = owner_.states_[*current_];
-  current_.reset();
-  if (owner_.is_single_) {
-    n_tries_left_ = 0;
-    return;
-  }
-  --n_tries_left_;
+void RoundRobin::report(std::size_t peer, bool has_failed, Seconds now) {
+  State& state = states_[peer];
+  if (states_.size() == 1) return;
   if (!has_failed) {
     // A peer that was tried again after its rest, and did well, begins anew.
     if (state.last_failure < state.checked) state.n_fails = 0;

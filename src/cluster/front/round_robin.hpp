@@ -1,6 +1,6 @@
 // RoundRobin: smooth weighted round robin with passive health checks, as nginx's
 // ngx_http_upstream_module does it (weight, max_fails, fail_timeout, backup, down): for people who
-// moved from there and rely on it. Internal to cluster.
+// moved from there and rely on it.
 #pragma once
 
 #include <chrono>
@@ -20,32 +20,29 @@ struct RoundRobinPeer {
   bool is_down = false;
 };
 
-/// Choices for a fixed set of peers. Times are whole seconds, as nginx's clock has them. Not
-/// thread-safe.
+/// Choices among peers that are numbered in the order in which they were added. Times are whole
+/// seconds, as nginx's clock has them. Not thread-safe.
 class RoundRobin {
  public:
   using Seconds = std::int64_t;
 
+  RoundRobin() = default;
   explicit RoundRobin(std::span<const RoundRobinPeer> peers);
+  /// Its number.
+  std::size_t add(const RoundRobinPeer& peer);
 
-  /// One request's way through the peers: choose(), then report() how that peer did; after a failure
-  /// choose() again, until it gives nothing.
-  class Attempt {
-   public:
-    /// Index of the next peer, among those not tried yet; nothing if none is left or allowed.
-    std::optional<std::size_t> choose(Seconds now);
-    void report(bool has_failed, Seconds now);
+  /// The next peer; nothing if all are out or at rest. `is_out` [n_peers] names those that cannot be
+  /// asked now: without a connection, full, or tried already by this request.
+  std::optional<std::size_t> choose(const std::vector<bool>& is_out, Seconds now);
+  /// How a peer did that was chosen.
+  void report(std::size_t peer, bool has_failed, Seconds now);
 
-   private:
-    friend class RoundRobin;
-    explicit Attempt(RoundRobin& owner);
-    RoundRobin& owner_;
-    std::vector<bool> is_tried_;  // [n_peers]
-    bool is_on_backups_ = false;
-    std::size_t n_tries_left_ = 0;
-    std::optional<std::size_t> current_;
-  };
-  Attempt start() { return Attempt(*this); }
+  /// It failed too often of late. nginx never rests its only peer.
+  bool is_resting(std::size_t peer, Seconds now) const;
+  /// Somebody else chose it: after a rest, one request tells whether it is well again.
+  void note_choice(std::size_t peer, Seconds now);
+  /// Another process stands in its place.
+  void forget_failures(std::size_t peer) { states_[peer].n_fails = 0; }
 
  private:
   struct State {
@@ -56,11 +53,9 @@ class RoundRobin {
     Seconds last_failure = 0;
     Seconds checked = 0;  // since when it rests, or when it was tried again
   };
-  std::optional<std::size_t> best(const std::vector<bool>& is_tried, bool is_backup, Seconds now);
-  bool is_resting(const State& state, Seconds now) const;
+  std::optional<std::size_t> best(const std::vector<bool>& is_out, bool is_backup, Seconds now);
 
   std::vector<State> states_;
-  bool is_single_ = false;  // nginx never rests its only peer
 };
 
 }  // namespace deepwell::cluster

@@ -27,14 +27,16 @@ std::vector<RoundRobinPeer> parse_group(std::istringstream& words) {
   return peers;
 }
 
-/// "0,3": whom it asked, in order; "-": nobody.
+/// "0,3": whom it asked, in order; "-": nobody. A request asks each peer once at most, and nginx asks
+/// an only peer just once.
 std::string choices(RoundRobin& balance, const std::string& is_up, std::int64_t now) {
   std::string asked;
-  RoundRobin::Attempt attempt = balance.start();
-  while (const auto peer = attempt.choose(now)) {
+  std::vector<bool> is_tried(is_up.size(), false);
+  while (const auto peer = balance.choose(is_tried, now)) {
     asked += (asked.empty() ? "" : ",") + std::to_string(*peer);
+    is_tried[*peer] = true;
     const bool has_failed = is_up[*peer] != 'u';
-    attempt.report(has_failed, now);
+    balance.report(*peer, has_failed, now);
     if (!has_failed) break;
   }
   return asked.empty() ? "-" : asked;

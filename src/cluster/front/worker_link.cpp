@@ -9,6 +9,7 @@
 
 #include "base/concat.hpp"
 #include "cluster/protocol/credentials.hpp"
+#include "cluster/protocol/versions.hpp"
 
 namespace deepwell::cluster {
 
@@ -97,7 +98,7 @@ class GrpcLink final : public WorkerLink, public std::enable_shared_from_this<Gr
     if (call_ != nullptr || is_closed_) return;
     pending_.Clear();
     proto::FrontFrame hello;
-    hello.mutable_hello()->set_protocol(kProtocolVersion);
+    hello.mutable_hello()->set_protocol(kOurVersions.newest);
     hello.mutable_hello()->set_program(DEEPWELL_VERSION);
     hello.mutable_hello()->set_orphan_grace_ms(static_cast<std::uint32_t>(orphan_grace.count()));
     call_ = new Call(shared_from_this(), *stub_, std::move(hello));

@@ -8,9 +8,6 @@
 
 namespace deepwell::cluster {
 
-/// The two ends must agree: a front works with a worker of its own version or the one before.
-inline constexpr std::uint32_t kProtocolVersion = 1;
-inline constexpr std::uint32_t kOldestProtocolVersion = 1;
 /// Of one message: a vocabulary of 256k tokens has about 10 MB, a prompt of a million tokens 5 MB.
 inline constexpr int kMaxMessageBytes = 64 * 1024 * 1024;
 /// Ids in one frame's event; more follow in the next frame.

@@ -15,6 +15,7 @@
 #include "base/concat.hpp"
 #include "base/file.hpp"
 #include "cluster/protocol/credentials.hpp"
+#include "cluster/protocol/versions.hpp"
 #include "cluster/worker/held_generations.hpp"
 
 namespace deepwell::cluster {
@@ -144,18 +145,19 @@ class Session final : public grpc::ServerBidiReactor<proto::FrontFrame, proto::W
   Status greet() {
     if (!incoming_.has_hello()) return invalid_argument("the stream does not begin with a hello");
     const proto::Hello& hello = incoming_.hello();
-    if (hello.protocol() < kOldestProtocolVersion || hello.protocol() > kProtocolVersion + 1) {
+    const std::optional<std::uint32_t> agreed = agree(kOurVersions, hello.protocol());
+    if (!agreed) {
       return Error{
           Code::kFailedPrecondition,
           concat("the front (deepwell ", hello.program(), ") speaks protocol ", hello.protocol(),
-                 ", this worker (deepwell ", DEEPWELL_VERSION, ") speaks ", kOldestProtocolVersion,
-                 " to ", kProtocolVersion, ": run both from neighbouring releases")};
+                 ", this worker (deepwell ", DEEPWELL_VERSION, ") speaks ", kOurVersions.oldest,
+                 " to ", kOurVersions.newest, ": run both from neighbouring releases")};
     }
     const std::vector<std::uint64_t> orphans = shared_.held.orphans();
     const std::lock_guard lock(mutex_);
     session_ = shared_.held.open_session(std::chrono::milliseconds(hello.orphan_grace_ms()));
     proto::HelloReply& reply = *outgoing_.mutable_hello();
-    reply.set_protocol(std::min(kProtocolVersion, hello.protocol()));
+    reply.set_protocol(*agreed);
     reply.set_program(DEEPWELL_VERSION);
     reply.set_fingerprint(shared_.generator.describe().fingerprint);
     reply.set_n_parallel(shared_.options.n_parallel);

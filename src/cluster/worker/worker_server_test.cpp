@@ -10,6 +10,7 @@
 
 #include "base/concat.hpp"
 #include "cluster/protocol/convert.hpp"
+#include "cluster/protocol/versions.hpp"
 #include "cluster/synthetic/synthetic_generator.hpp"
 
 namespace deepwell::cluster {
@@ -37,7 +38,7 @@ class WorkerServerTest : public ::testing::Test {
 
   using Stream = grpc::ClientReaderWriter<proto::FrontFrame, proto::WorkerFrame>;
 
-  static proto::FrontFrame hello(std::uint32_t protocol = kProtocolVersion) {
+  static proto::FrontFrame hello(std::uint32_t protocol = kOurVersions.newest) {
     proto::FrontFrame frame;
     frame.mutable_hello()->set_protocol(protocol);
     frame.mutable_hello()->set_program("test");
