@@ -39,52 +39,67 @@ std::string_view label_of(const Request& request, const std::string& label) {
 }
 
 net::Middleware request_id() {
-  return [](Request& request, ResponseWriter& writer, const Handler& next) -> Task<void> {
+  return [](Request& request, ResponseWriter& writer, const Handler& next) {
     RequestInfo info;
     info.id = id_of(request);
     info.language = preferred_language(request.headers.get("Accept-Language").value_or(""));
     writer.extra_headers.set("X-Request-Id", info.id);
     writer.extra_headers.set("X-Content-Type-Options", "nosniff");
     request.attach(std::move(info));
-    co_await next(request, writer);
+    return next(request, writer);
   };
+}
+
+void note_end(Api& api, Request& request, const ResponseWriter& writer, SteadyTime start) {
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+  const auto* principal = request.find<service::Principal>();
+  const std::string_view key_name = principal == nullptr ? kNobody : principal->tenant;
+  const std::string_view endpoint = label_of(request, "endpoint");
+  const int status = writer.is_started() ? writer.status() : 499;
+  api.metrics.count_request(endpoint.empty() ? "none" : endpoint, status, key_name, took.count());
+  api.log.debug(request.find<RequestInfo>()->id, " ", request.method, " ", request.path, " ",
+                status, " ", took.count(), " s, key ", key_name);
 }
 
 net::Middleware metrics(Api& api) {
   return [&api](Request& request, ResponseWriter& writer, const Handler& next) -> Task<void> {
     const auto start = std::chrono::steady_clock::now();
     co_await next(request, writer);
-    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
-
-    const auto* principal = request.find<service::Principal>();
-    const std::string_view key_name = principal == nullptr ? kNobody : principal->tenant;
-    const std::string_view endpoint = label_of(request, "endpoint");
-    const int status = writer.is_started() ? writer.status() : 499;
-    api.metrics.count_request(endpoint.empty() ? "none" : endpoint, status, key_name, took.count());
-    api.log.debug(request.find<RequestInfo>()->id, " ", request.method, " ", request.path, " ",
-                  status, " ", took.count(), " s, key ", key_name);
+    note_end(api, request, writer, start);
   };
+}
+
+std::string what(const std::exception_ptr& failure) {
+  try {
+    std::rethrow_exception(failure);
+  } catch (const std::exception& exception) {
+    return exception.what();
+  } catch (...) {
+    return "unknown exception";
+  }
+}
+
+Task<void> answer_failure(Api& api, Request& request, ResponseWriter& writer,
+                          std::exception_ptr failure) {
+  co_await resume_on(request.executor());
+  api.log.error("request ", request.find<RequestInfo>()->id, " failed: ", what(failure));
+  if (writer.is_started()) {
+    writer.abort();
+    co_return;
+  }
+  Error error = internal_error("the server failed on this request: its log has the reason");
+  co_await send_error(request, writer, std::move(error));
 }
 
 net::Middleware exception_barrier(Api& api) {
   return [&api](Request& request, ResponseWriter& writer, const Handler& next) -> Task<void> {
-    std::string what;
+    std::exception_ptr failure;
     try {
       co_await next(request, writer);
-      co_return;
-    } catch (const std::exception& failure) {
-      what = failure.what();
     } catch (...) {
-      what = "unknown exception";
+      failure = std::current_exception();
     }
-    co_await resume_on(request.executor());
-    api.log.error("request ", request.find<RequestInfo>()->id, " failed: ", what);
-    if (writer.is_started()) {
-      writer.abort();
-      co_return;
-    }
-    Error error = internal_error("the server failed on this request: its log has the reason");
-    co_await send_error(request, writer, std::move(error));
+    if (failure) co_await answer_failure(api, request, writer, failure);
   };
 }
 
@@ -143,21 +158,16 @@ std::optional<Error> access_error(const Api& api, std::optional<std::string_view
 }
 
 net::Middleware host_and_origin(Api& api) {
-  return [&api](Request& request, ResponseWriter& writer, const Handler& next) -> Task<void> {
+  return [&api](Request& request, ResponseWriter& writer, const Handler& next) {
     const auto origin = request.headers.get("Origin");
     std::optional<Error> error = access_error(api, request.headers.get("Host"), origin);
-    if (error) {
-      co_await send_error(request, writer, std::move(*error));
-      co_return;
-    }
+    if (error) return send_error(request, writer, std::move(*error));
     if (origin) allow_cross_origin(writer, *origin);
     if (origin && request.method == "OPTIONS" &&
         request.headers.contains("Access-Control-Request-Method")) {
-      net::Response response = preflight_response();
-      co_await send(writer, std::move(response));
-      co_return;
+      return send(writer, preflight_response());
     }
-    co_await next(request, writer);
+    return next(request, writer);
   };
 }
 
@@ -209,6 +219,13 @@ std::optional<Refusal> scope(Api&, Request& request) {
        .reason = std::string(kReasonMissingScope)}};
 }
 
+Task<void> send_draining(Request& request, ResponseWriter& writer) {
+  Error error{.code = Code::kUnavailable,
+              .message = "the server is shutting down: try again in a few seconds",
+              .reason = std::string(kReasonShuttingDown)};
+  return send_error(request, writer, std::move(error));
+}
+
 // Counts what is inside, and lets nothing new in while the server drains.
 net::Middleware draining(Api& api) {
   return [&api](Request& request, ResponseWriter& writer, const Handler& next) -> Task<void> {
@@ -223,14 +240,8 @@ net::Middleware draining(Api& api) {
     };
     // Counted before the flag is read, so that the drain sees everyone who got in.
     const Inside inside(api.n_inference);
-    if (api.is_draining.load()) {
-      Error error{.code = Code::kUnavailable,
-                  .message = "the server is shutting down: try again in a few seconds",
-                  .reason = std::string(kReasonShuttingDown)};
-      co_await send_error(request, writer, std::move(error));
-      co_return;
-    }
-    co_await next(request, writer);
+    auto answer = api.is_draining.load() ? send_draining(request, writer) : next(request, writer);
+    co_await std::move(answer);
   };
 }
 
@@ -265,7 +276,6 @@ std::optional<Refusal> json_content_type(Api&, Request& request) {
                   .reason = std::string(kReasonUnsupportedMediaType)}};
 }
 
-// Cheap questions in one coroutine, for a coroutine's frame lives as long as its request.
 constexpr Check kChecks[] = {
     body_limit,         // before anything looks at the body
     authentication,     // says who; the rest judge that
@@ -274,37 +284,34 @@ constexpr Check kChecks[] = {
     json_content_type,  // cheap refusals before the clock starts
 };
 
-// Apart, so that the frame of those who are let in holds no error.
-Task<void> refuse(Request& request, ResponseWriter& writer, Refusal refusal) {
-  co_await send_error(request, writer, std::move(refusal.error), std::move(refusal.details));
-}
-
 net::Middleware checks(Api& api) {
-  return [&api](Request& request, ResponseWriter& writer, const Handler& next) -> Task<void> {
+  return [&api](Request& request, ResponseWriter& writer, const Handler& next) {
     for (const Check check : kChecks) {
       if (auto refusal = check(api, request)) {
-        co_await refuse(request, writer, std::move(*refusal));
-        co_return;
+        return send_error(request, writer, std::move(refusal->error), std::move(refusal->details));
       }
     }
-    co_await next(request, writer);
+    return next(request, writer);
   };
+}
+
+// The timer's work may be queued already when the request ends: it looks at `is_alive` first. Both
+// run on the loop.
+TimerId arm_deadline(Api& api, Request& request, std::shared_ptr<const bool> is_alive) {
+  const auto limit = api.options.request_timeout;
+  return request.executor().post_at(
+      std::chrono::steady_clock::now() + limit, [&request, limit, is_alive = std::move(is_alive)] {
+        if (!*is_alive) return;
+        request.cancel({.code = Code::kDeadlineExceeded,
+                        .message = concat("the answer took longer than ", limit.count(),
+                                          " s: ask for fewer tokens, or raise --request-timeout")});
+      });
 }
 
 net::Middleware deadline(Api& api) {
   return [&api](Request& request, ResponseWriter& writer, const Handler& next) -> Task<void> {
-    const auto limit = api.options.request_timeout;
-    // The timer's work may be queued already when the request ends: it looks here first. Both run
-    // on the loop.
     const auto is_alive = std::make_shared<bool>(true);
-    const TimerId timer = request.executor().post_at(
-        std::chrono::steady_clock::now() + limit, [&request, limit, is_alive] {
-          if (!*is_alive) return;
-          request.cancel(
-              {.code = Code::kDeadlineExceeded,
-               .message = concat("the answer took longer than ", limit.count(),
-                                 " s: ask for fewer tokens, or raise --request-timeout")});
-        });
+    const TimerId timer = arm_deadline(api, request, is_alive);
     std::exception_ptr failure;
     try {
       co_await next(request, writer);
@@ -320,6 +327,9 @@ net::Middleware deadline(Api& api) {
 
 }  // namespace
 
+// What only looks before its neighbour hands on `next`'s task and is no coroutine itself: the frame
+// of each coroutine here lives as long as its answer. The same goes for errors, which are big: they
+// are sent by functions of their own.
 void install_middleware(net::Router& router, Api& api) {
   // Outermost first.
   router.use(request_id());  // first: every answer and log line below carries the id

@@ -13,6 +13,7 @@ namespace deepwell::net {
 namespace {
 
 constexpr std::size_t kMaxInputBytes = 64 * 1024;  // unread bytes held beside a running handler
+constexpr std::size_t kSmallReadBytes = 512;
 constexpr std::size_t kLargeReadBytes = 16 * 1024;
 constexpr std::size_t kMaxLingerBytes = 1024 * 1024;
 constexpr std::chrono::seconds kLingerTime{1};
@@ -59,17 +60,17 @@ Task<Connection::Input> Connection::more_input(SteadyTime deadline) {
   co_return co_await wait;
 }
 
-std::span<char> Connection::read_space() {
-  return large_read_space_.empty() ? std::span<char>(small_read_space_)
-                                   : std::span<char>(large_read_space_);
-}
-
 void Connection::start_read() {
   if (is_read_pending_ || is_input_ended_) return;
   is_read_pending_ = true;
-  // Nobody waits for more: it only watches for the client's leaving, perhaps for minutes.
-  if (!reader_) std::vector<char>().swap(large_read_space_);
-  const std::span<char> space = read_space();
+  if (!reader_) {
+    std::vector<char>().swap(
+        read_space_);  // it watches for the client's leaving, perhaps for hours
+  } else if (read_space_.empty()) {
+    read_space_.resize(kSmallReadBytes);
+  }
+  const std::span<char> space =
+      read_space_.empty() ? std::span<char>(watch_space_) : std::span<char>(read_space_);
   stream_->read_some(boost::asio::buffer(space.data(), space.size()),
                      [self = shared_from_this()](boost::system::error_code error, std::size_t n) {
                        self->on_read(error, n);
@@ -82,9 +83,9 @@ void Connection::on_read(boost::system::error_code error, std::size_t n) {
     is_input_ended_ = true;
     on_client_gone();
   } else {
-    const std::span<char> space = read_space();
-    input_.append(space.data(), n);
-    if (n == space.size()) large_read_space_.resize(kLargeReadBytes);
+    const char* bytes = read_space_.empty() ? watch_space_.data() : read_space_.data();
+    input_.append(bytes, n);
+    if (n == read_space_.size()) read_space_.resize(kLargeReadBytes);
   }
   if (reader_) {
     wake_reader();
@@ -113,11 +114,13 @@ Task<Result<std::size_t>> Connection::read_body_some(std::span<char> out) {
   co_await resume_on(loop_);
   if (body_started_at_ == SteadyTime{}) body_started_at_ = now();
   for (;;) {
+    if (has_whole_body()) co_return std::size_t{0};
     const auto step = parser_->parse_body(input(), out);
     consume(step.n_consumed);
     n_body_received_ += step.n_consumed;
+    drop_parser_if_done();
     if (step.n_written > 0) co_return step.n_written;
-    if (parser_->is_done()) co_return std::size_t{0};
+    if (has_whole_body()) co_return std::size_t{0};
     const bool is_stuck = step.n_consumed == 0 && input().size() >= kMaxInputBytes;
     if (parser_->error() || is_stuck) {
       must_close_ = true;
@@ -143,12 +146,17 @@ Task<Result<std::size_t>> Connection::read_body_some(std::span<char> out) {
 
 bool Connection::skip_rest_of_body() {
   std::array<char, 4096> dropped;
-  while (!parser_->is_done() && !parser_->error()) {
+  while (!has_whole_body() && !parser_->error()) {
     const auto step = parser_->parse_body(input(), dropped);
     if (step.n_consumed == 0) break;
     consume(step.n_consumed);
   }
-  return parser_->is_done();
+  return has_whole_body();
+}
+
+// An answer may last for minutes behind a request that was read at once.
+void Connection::drop_parser_if_done() {
+  if (parser_ != nullptr && parser_->is_done()) parser_.reset();
 }
 
 // --- writing -----------------------------------------------------------------------------------
@@ -246,7 +254,7 @@ Task<bool> Connection::handshake() {
 // Reads one request's header into parser_. False: the connection is to be closed.
 Task<bool> Connection::read_header() {
   const auto& options = server_.options;
-  const bool is_first = parser_ == nullptr;
+  const bool is_first = !std::exchange(has_had_request_, true);
   const RequestLimits limits{options.max_header_bytes, options.max_target_bytes};
   parser_ = std::make_unique<RequestParser>(limits);
   bool has_begun = !input().empty();
@@ -291,6 +299,8 @@ Task<void> Connection::serve_request() {
   request.is_loopback = peer_.is_loopback;
   request.is_tls = stream_->tls() != nullptr;
   request.max_body_bytes = server_.options.max_body_bytes;
+  message_ = {.is_http_1_1 = parser_->is_http_1_1(), .keeps_alive = parser_->keeps_alive()};
+  drop_parser_if_done();
   ConnectionWriter writer(*this, request);
   is_answered_ = false;
   body_started_at_ = SteadyTime{};
@@ -313,19 +323,25 @@ Task<void> Connection::serve_request() {
   }
   co_await resume_on(loop_);
   if (!writer.is_started() && !request.cancel_token().stop_requested()) {
-    auto response = server_.router.error_response(500, "the handler ended without an answer");
-    co_await writer.send(std::move(response));
+    co_await answer_missing_answer(writer);
   }
   writer.settle();
   request_ = nullptr;
-  if (!parser_->is_done()) must_close_ = true;  // the next request begins where this body ends
+  if (!has_whole_body()) must_close_ = true;  // the next request begins where this body ends
   --server_.n_active_requests;
+}
+
+Task<void> Connection::answer_missing_answer(ResponseWriter& writer) {
+  auto response = server_.router.error_response(500, "the handler ended without an answer");
+  co_await writer.send(std::move(response));
 }
 
 // Answers what never reached a handler, then lets the connection close.
 Task<void> Connection::answer_error(const HttpError& error) {
   Request request(loop_, nullptr);
   request.method = parser_ == nullptr ? "" : parser_->method;
+  message_ = {};
+  if (parser_ != nullptr) message_.is_http_1_1 = parser_->is_http_1_1();
   must_close_ = true;
   ConnectionWriter writer(*this, request);
   auto response = server_.router.error_response(error.status, error.message);

@@ -37,6 +37,12 @@ struct ServerContext {
   std::atomic<std::uint32_t> n_active_requests{0};
 };
 
+/// What is left to know of a request when its parser is done.
+struct MessageTraits {
+  bool is_http_1_1 = true;
+  bool keeps_alive = false;
+};
+
 /// Who is at the other end.
 struct Peer {
   std::string ip;
@@ -75,7 +81,6 @@ class Connection final : public std::enable_shared_from_this<Connection> {
 
   // Reading.
   void start_read();
-  std::span<char> read_space();
   void on_read(boost::system::error_code error, std::size_t n);
   void wake_reader();
   /// Waits for bytes behind input(), until `deadline`.
@@ -96,17 +101,20 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   Task<void> answer_error(const HttpError& error);
   Task<void> linger();
   void on_client_gone();
+  bool has_whole_body() const { return parser_ == nullptr || parser_->is_done(); }
+  void drop_parser_if_done();
   bool skip_rest_of_body();
+  Task<void> answer_missing_answer(ResponseWriter& writer);
 
   ServerContext& server_;
   EventLoop& loop_;
   std::unique_ptr<Stream> stream_;
   const Peer peer_;
 
-  // Thousands of clients send one small request and then only listen: who sends more than fits gets
-  // more room.
-  std::array<char, 512> small_read_space_;
-  std::vector<char> large_read_space_;  // empty unless a read filled the small one
+  // Thousands of clients send one small request and then only listen: while nobody waits for their
+  // bytes, a read has just the room to notice that something came.
+  std::array<char, 16> watch_space_;
+  std::vector<char> read_space_;  // empty while nobody waits; larger once a read filled it
   bool is_read_pending_ = false;
   bool is_input_ended_ = false;  // EOF, or the socket broke
   std::string input_;
@@ -119,7 +127,9 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   bool is_write_timed_out_ = false;
 
   bool is_idle_ = false;                   // no byte of a request has come
-  std::unique_ptr<RequestParser> parser_;  // of the request that is read or served
+  bool has_had_request_ = false;           // or waits for its first
+  std::unique_ptr<RequestParser> parser_;  // of the request that is read; gone when it has its body
+  MessageTraits message_;                  // of the request that is served
   Request* request_ = nullptr;             // while a handler runs
   bool is_answered_ = false;               // wholly sent: who leaves now misses nothing
   bool must_send_continue_ = false;

@@ -54,7 +54,7 @@ Status already_answered() {
 ConnectionWriter::ConnectionWriter(Connection& connection, const Request& request)
     : connection_(connection),
       is_head_request_(request.method == "HEAD"),
-      is_http_1_1_(connection.parser_ == nullptr || connection.parser_->is_http_1_1()) {}
+      is_http_1_1_(connection.message_.is_http_1_1) {}
 
 std::string ConnectionWriter::head(int status, const Headers& headers, Framing framing,
                                    std::size_t len_body) {
@@ -75,9 +75,8 @@ std::string ConnectionWriter::head(int status, const Headers& headers, Framing f
   if (framing == Framing::kLength && may_have_body(status)) {
     out.append(concat("Content-Length: ", len_body, "\r\n"));
   }
-  const RequestParser* parser = connection_.parser_.get();
   if (framing == Framing::kUntilClose || connection_.server_.is_stop_announced ||
-      parser == nullptr || !parser->keeps_alive() ||
+      !connection_.message_.keeps_alive ||
       (connection_.is_input_ended_ && connection_.input().empty())) {
     connection_.must_close_ = true;
   }
@@ -103,10 +102,7 @@ Task<Status> ConnectionWriter::send(Response response) {
   is_finished_ = true;
   // Nobody will read the rest of the request's body: the connection can be used again only if all
   // of it is here.
-  if (connection_.parser_ != nullptr && !connection_.must_close_ &&
-      !connection_.skip_rest_of_body()) {
-    connection_.must_close_ = true;
-  }
+  if (!connection_.must_close_ && !connection_.skip_rest_of_body()) connection_.must_close_ = true;
   std::string bytes =
       head(response.status, response.headers, Framing::kLength, response.body.size());
   if (!is_head_request_ && may_have_body(response.status)) {
@@ -122,8 +118,9 @@ Task<Status> ConnectionWriter::start(int status, Headers headers) {
   if (is_started()) co_return already_answered();
   status_ = status;
   framing_ = is_http_1_1_ ? Framing::kChunked : Framing::kUntilClose;
-  if (!connection_.parser_->is_done()) connection_.must_close_ = true;
+  if (!connection_.has_whole_body()) connection_.must_close_ = true;
   const std::string bytes = head(status, headers, framing_, 0);
+  extra_headers = {};  // sent, and a stream may last
   auto sent = co_await connection_.write_all(bytes);
   co_return sent;
 }

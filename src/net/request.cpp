@@ -55,17 +55,25 @@ Task<Result<std::string>> Request::read_body() {
   }
 }
 
+void Request::forget_input() {
+  headers = {};
+  std::string().swap(target);
+  query = {};
+  params = {};
+  body_.reset();
+}
+
 void Request::cancel(Error reason) {
   {
     const std::lock_guard lock(reason_mutex_);
-    if (!reason_) reason_ = std::move(reason);
+    if (!reason_) reason_ = std::make_unique<const Error>(std::move(reason));
   }
   cancel_source_.request_stop();
 }
 
 Error Request::cancel_reason() const {
   const std::lock_guard lock(reason_mutex_);
-  return reason_.value_or(Error{Code::kCancelled, "the client left"});
+  return reason_ ? *reason_ : Error{Code::kCancelled, "the client left"};
 }
 
 }  // namespace deepwell::net

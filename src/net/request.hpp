@@ -75,6 +75,10 @@ class Request {
   /// The next part of the body, for uploads: at most `space.size()` bytes; 0 at the end.
   Task<Result<std::size_t>> read_body_some(std::span<char> space);
 
+  /// For handlers that have read all they need and answer for long: headers, target, query, params
+  /// and the body's source are gone afterwards.
+  void forget_input();
+
   /// Fires when the client has left before its answer was whole (FIN or RST, also in the middle of a computation), when the
   /// server stops now, or when cancel() is called. A client that only shuts down its sending side
   /// counts as gone, as with nginx and Go; what a handler still writes is sent all the same.
@@ -103,7 +107,7 @@ class Request {
   std::uint64_t n_body_read_ = 0;
   CancelSource cancel_source_;
   mutable std::mutex reason_mutex_;
-  std::optional<Error> reason_;
+  std::unique_ptr<const Error> reason_;  // seldom there
   std::map<std::type_index, std::any> extras_;
 };
 

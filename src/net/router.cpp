@@ -101,7 +101,7 @@ struct Router::State {
 
   State() { rebuild_chain(); }
   void rebuild_chain();
-  Task<void> answer(Request& request, ResponseWriter& writer) const;
+  Task<void> answer_unrouted(Request& request, ResponseWriter& writer) const;
   std::set<std::string> allowed_methods(const std::vector<std::string>& path) const;
 };
 
@@ -110,7 +110,8 @@ struct Router::State {
 void Router::State::rebuild_chain() {
   chain.assign(middleware.size() + 1, Handler());
   chain.back() = [this](Request& request, ResponseWriter& writer) {
-    return answer(request, writer);
+    return request.route == nullptr ? answer_unrouted(request, writer)
+                                    : request.route->handler(request, writer);
   };
   for (std::size_t i = 0; i < middleware.size(); ++i) {
     chain[i] = [this, i](Request& request, ResponseWriter& writer) {
@@ -131,12 +132,8 @@ std::set<std::string> Router::State::allowed_methods(const std::vector<std::stri
   return methods;
 }
 
-// The innermost link: the route's handler, or what is answered without one.
-Task<void> Router::State::answer(Request& request, ResponseWriter& writer) const {
-  if (request.route != nullptr) {
-    co_await request.route->handler(request, writer);
-    co_return;
-  }
+// What is answered without a route's handler.
+Task<void> Router::State::answer_unrouted(Request& request, ResponseWriter& writer) const {
   Response response;
   const auto target = parse_target(request.target);
   if (!target) {

@@ -23,7 +23,8 @@ using Handler = std::function<Task<void>(Request&, ResponseWriter&)>;
 
 /// Wraps the rest of the list: looks, answers itself or `co_await next(request, writer)`, looks
 /// again. It runs for unmatched requests too (request.route is null), so that 404s are logged and
-/// counted. `next` outlives the request.
+/// counted. `next` outlives the request. One that only looks before may return `next(request,
+/// writer)` and need no coroutine; what it throws then reaches the middleware around it, as ever.
 using Middleware = std::function<Task<void>(Request&, ResponseWriter&, const Handler& next)>;
 
 /// One line of the route table.

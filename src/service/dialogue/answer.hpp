@@ -53,6 +53,11 @@ struct Cursor {
   bool operator==(const Cursor&) const = default;
 };
 
+/// A cursor before everything.
+inline Cursor cursor_at_start(std::uint32_t n_choices) {
+  return {.choices = std::vector<ChoiceCursor>(n_choices)};
+}
+
 /// New text of one choice, or its end. A thought comes whole before the answer's text.
 struct AnswerDelta {
   std::uint32_t choice = 0;

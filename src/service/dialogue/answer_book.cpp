@@ -86,7 +86,7 @@ Status AnswerBook::submit(LiveAnswer& answer) {
     request.sampling.seed = plan.sampling.seed + i;
     request.max_tokens = plan.max_tokens;
     request.ignore_end = plan.ignore_end;
-    request.tenant = answer.record().tenant;
+    request.tenant = answer.origin().tenant;
     request.tag = plan.tags[i];
     DW_ASSIGN(const auto id, generator_.submit(std::move(request), answer.sink(i)));
     answer.set_generation(i, id);
@@ -95,14 +95,14 @@ Status AnswerBook::submit(LiveAnswer& answer) {
 }
 
 void AnswerBook::add(const std::shared_ptr<LiveAnswer>& answer) {
-  const StreamRecord& record = answer->record();
+  const AnswerOrigin& origin = answer->origin();
   std::vector<std::shared_ptr<Signal>> waiting;
   {
     const std::lock_guard lock(mutex_);
-    live_[record.id] = answer;
-    if (!record.idempotency_key.empty()) {
-      KeyEntry& entry = keys_[{record.tenant, record.idempotency_key}];
-      entry.request_hash = record.request_hash;
+    live_[answer->info().id] = answer;
+    if (!origin.idempotency_key.empty()) {
+      KeyEntry& entry = keys_[{origin.tenant, origin.idempotency_key}];
+      entry.request_hash = origin.request_hash;
       entry.answer = answer;
       waiting = std::move(entry.waiting);
     }
@@ -111,10 +111,10 @@ void AnswerBook::add(const std::shared_ptr<LiveAnswer>& answer) {
 }
 
 void AnswerBook::remove(const LiveAnswer& answer) {
-  const StreamRecord& record = answer.record();
+  const AnswerOrigin& origin = answer.origin();
   const std::lock_guard lock(mutex_);
-  live_.erase(record.id);
-  const auto found = keys_.find({record.tenant, record.idempotency_key});
+  live_.erase(answer.info().id);
+  const auto found = keys_.find({origin.tenant, origin.idempotency_key});
   if (found != keys_.end() && found->second.answer.get() == &answer) keys_.erase(found);
 }
 
@@ -126,7 +126,7 @@ std::shared_ptr<LiveAnswer> AnswerBook::find_live(const std::string& id) const {
 
 // Whose client can come back: it knows the id from the first event, or has its own key.
 std::chrono::milliseconds AnswerBook::grace_of(const LiveAnswer& answer) const {
-  const bool can_come_back = answer.plan().is_streamed || !answer.record().idempotency_key.empty();
+  const bool can_come_back = answer.plan().is_streamed || !answer.origin().idempotency_key.empty();
   return can_come_back ? options_.reattach_grace : std::chrono::milliseconds(0);
 }
 
@@ -171,9 +171,9 @@ void AnswerBook::write_end(std::shared_ptr<LiveAnswer> answer) {
     on_written(answer, {});
     return;
   }
-  StreamEnd end{.id = answer->record().id,
+  StreamEnd end{.id = answer->info().id,
                 .front = options_.front_id,
-                .epoch = answer->record().epoch,
+                .epoch = answer->origin().epoch,
                 .state = answer->end_state(),
                 .outcome = encode_outcome(answer->outcome())};
   const std::lock_guard lock(mutex_);
@@ -185,14 +185,14 @@ void AnswerBook::write_end(std::shared_ptr<LiveAnswer> answer) {
 
 void AnswerBook::on_written(const std::shared_ptr<LiveAnswer>& answer, const Status& written) {
   if (!written && written.error().code == Code::kAborted) {
-    log_.warn("answer ", answer->record().id, " ended here, but the journal says that another ",
+    log_.warn("answer ", answer->info().id, " ended here, but the journal says that another ",
               "server runs it");
   }
   const bool must_retry = !written && written.error().code == Code::kUnavailable;
   if (!must_retry) remove(*answer);
   const std::lock_guard lock(mutex_);
   if (must_retry && unwritten_.size() < kMaxUnwritten) unwritten_.push_back(answer);
-  if (must_retry && unwritten_.size() >= kMaxUnwritten) live_.erase(answer->record().id);
+  if (must_retry && unwritten_.size() >= kMaxUnwritten) live_.erase(answer->info().id);
   --n_writing_;
   quiet_.notify_all();
 }

@@ -114,10 +114,4 @@ Status AnswerReader::advance(std::uint32_t index, const ChoiceNews& news,
   return {};
 }
 
-Cursor cursor_at_start(std::uint32_t n_choices) {
-  Cursor cursor;
-  cursor.choices.resize(n_choices);
-  return cursor;
-}
-
 }  // namespace deepwell::service

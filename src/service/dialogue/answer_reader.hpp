@@ -46,9 +46,6 @@ class AnswerReader final : public Answer {
   const std::shared_ptr<std::atomic<std::uint32_t>> n_readers_;  // owners: the dialogue, readers
 };
 
-/// A cursor before everything.
-Cursor cursor_at_start(std::uint32_t n_choices);
-
 /// `reason` of what ended an answer that was stopped on request or that nobody read.
 inline constexpr std::string_view kReasonAbandoned = "answer_abandoned";
 inline constexpr std::string_view kReasonStopped = "answer_stopped";

@@ -109,10 +109,10 @@ class TemplateDialogue final : public Dialogue {
   Result<std::unique_ptr<Answer>> read(std::shared_ptr<LiveAnswer> answer,
                                        std::optional<CursorOf> cursor_of,
                                        const Principal& principal, Executor& home) const {
-    const StreamRecord& record = answer->record();
-    if (record.tenant != principal.tenant || record.owner != principal.subject) {
+    const AnswerOrigin& origin = answer->origin();
+    if (origin.tenant != principal.tenant || origin.owner != principal.subject) {
       // As if it did not exist: knowing an id is not permission.
-      return not_found(concat("no stream ", record.id));
+      return not_found(concat("no stream ", answer->info().id));
     }
     Cursor cursor = cursor_at_start(answer->info().n_choices);
     if (cursor_of) {
@@ -198,7 +198,7 @@ AnswerBookOptions book_options(DialogueOptions& options, std::shared_ptr<QueueGa
   book.gate = std::move(gate);
   if (options.on_end) {
     book.on_end = [on_end = std::move(options.on_end)](const LiveAnswer& answer) {
-      on_end({.tenant = answer.record().tenant,
+      on_end({.tenant = answer.origin().tenant,
               .usage = answer.usage(),
               .is_continued = answer.is_continued()});
     };

@@ -23,14 +23,22 @@ void release(Container& container) {
   Container().swap(container);
 }
 
-AnswerInfo info_of(const StreamRecord& record, const AnswerPlan& plan) {
-  return {.id = record.id,
-          .model = record.model,
-          .fingerprint = record.fingerprint,
+AnswerInfo take_info(StreamRecord& record, const AnswerPlan& plan) {
+  return {.id = std::move(record.id),
+          .model = std::move(record.model),
+          .fingerprint = std::move(record.fingerprint),
           .created_unix_s = record.created_unix_s,
           .seed = plan.sampling.seed,
           .n_choices = plan.n_choices(),
           .use_usage_chunk = plan.use_usage_chunk};
+}
+
+AnswerOrigin take_origin(StreamRecord& record) {
+  return {.tenant = std::move(record.tenant),
+          .owner = std::move(record.owner),
+          .idempotency_key = std::move(record.idempotency_key),
+          .request_hash = std::move(record.request_hash),
+          .epoch = record.epoch};
 }
 
 class ChoiceSink final : public engine::GenerationSink {
@@ -49,17 +57,14 @@ class ChoiceSink final : public engine::GenerationSink {
 LiveAnswer::LiveAnswer(StreamRecord record, AnswerPlan plan,
                        std::shared_ptr<const engine::Tokenizer> tokenizer,
                        std::shared_ptr<AnswerKeeper> keeper, QueueTicket ticket)
-    : record_(std::move(record)),
-      plan_(std::move(plan)),
-      info_(info_of(record_, plan_)),
+    : plan_(std::move(plan)),
+      info_(take_info(record, plan_)),
+      origin_(take_origin(record)),
       n_prompt_tok_(plan_.prompt.size()),
       tokenizer_(std::move(tokenizer)),
       keeper_(std::move(keeper)),
       ticket_(std::move(ticket)),
       choices_(plan_.n_choices()) {
-  release(record_.prompt);
-  release(record_.plan);
-  release(record_.outcome);
   if (plan_.stop.empty() && !plan_.reasoning) return;
   for (Choice& choice : choices_) {
     choice.tracker = std::make_unique<TextPipeline>(*tokenizer_, plan_);
@@ -78,7 +83,9 @@ std::shared_ptr<LiveAnswer> LiveAnswer::ended(StreamRecord record, AnswerPlan pl
     answer->choices_[i].finish = outcome.choices[i].finish;
   }
   answer->known_usage_ = outcome.usage;
-  answer->failure_ = std::move(outcome.error);
+  if (outcome.error) {
+    answer->failure_ = std::make_unique<const Error>(std::move(*outcome.error));
+  }
   answer->is_continued_ = outcome.is_continued;
   answer->admission_ = Admission::kAdmitted;
   answer->has_ended_ = true;
@@ -159,7 +166,7 @@ void LiveAnswer::track(Choice& choice, std::size_t from) {
 void LiveAnswer::end(StreamState state, std::optional<Error> error, Effects& effects) {
   has_ended_ = true;
   end_state_ = state;
-  failure_ = std::move(error);
+  if (error) failure_ = std::make_unique<const Error>(std::move(*error));
   for (Choice& choice : choices_) {
     if (!choice.is_finished() && choice.generation) {
       effects.cancelled.push_back(*choice.generation);
@@ -231,7 +238,7 @@ void LiveAnswer::interrupt(Error error) {
   effects.has_news = true;
   {
     const std::lock_guard lock(mutex_);
-    interruption_ = std::move(error);
+    interruption_ = std::make_unique<const Error>(std::move(error));
   }
   apply(std::move(effects));
 }
@@ -285,7 +292,7 @@ AnswerOutcome LiveAnswer::outcome() const {
     outcome.choices.push_back({.ids = choice.log.ids, .finish = choice.finish});
   }
   outcome.usage = usage_now();
-  outcome.error = failure_;
+  if (failure_) outcome.error = *failure_;
   outcome.is_continued = is_continued_;
   return outcome;
 }
@@ -352,7 +359,7 @@ Status LiveAnswer::check(const Cursor& cursor) const {
 AnswerNews LiveAnswer::read(std::span<const std::uint32_t> n_read) const {
   const std::lock_guard lock(mutex_);
   AnswerNews news;
-  news.is_readable = admission_ != Admission::kPending || interruption_.has_value();
+  news.is_readable = admission_ != Admission::kPending || interruption_ != nullptr;
   if (!news.is_readable) return news;
   news.choices.resize(choices_.size());
   for (std::size_t i = 0; i < choices_.size(); ++i) {
@@ -368,8 +375,11 @@ AnswerNews LiveAnswer::read(std::span<const std::uint32_t> n_read) const {
     choice.n_tok = static_cast<std::uint32_t>(ids.size());
     choice.at = choices_[i].log.at;
   }
-  news.error = failure_;
-  if (!news.error && !has_ended_) news.error = interruption_;
+  if (failure_) {
+    news.error = *failure_;
+  } else if (interruption_ && !has_ended_) {
+    news.error = *interruption_;
+  }
   return news;
 }
 

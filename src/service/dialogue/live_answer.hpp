@@ -43,6 +43,15 @@ struct ChoiceNews {
   SteadyTime at;
 };
 
+/// Whose an answer is, and who runs it: what of its journal record is needed while it lives.
+struct AnswerOrigin {
+  std::string tenant;
+  std::string owner;
+  std::string idempotency_key;
+  std::string request_hash;
+  std::uint64_t epoch = 0;
+};
+
 struct AnswerNews {
   bool is_readable = false;  // the journal has decided: it may be shown
   std::vector<ChoiceNews> choices;
@@ -64,8 +73,8 @@ class LiveAnswer : public std::enable_shared_from_this<LiveAnswer> {
 
   // What does not change.
   const AnswerInfo& info() const { return info_; }
-  const StreamRecord& record() const { return record_; }  // without prompt and plan
-  const AnswerPlan& plan() const { return plan_; }        // see drop_prompt()
+  const AnswerOrigin& origin() const { return origin_; }
+  const AnswerPlan& plan() const { return plan_; }  // see drop_prompt()
   const engine::Tokenizer& tokenizer() const { return *tokenizer_; }
 
   // The generations' side.
@@ -142,9 +151,9 @@ class LiveAnswer : public std::enable_shared_from_this<LiveAnswer> {
   void apply(Effects effects);
   Usage usage_now() const;
 
-  StreamRecord record_;
   AnswerPlan plan_;
   const AnswerInfo info_;
+  const AnswerOrigin origin_;
   const std::size_t n_prompt_tok_;
   const std::shared_ptr<const engine::Tokenizer> tokenizer_;  // owners: descriptions, answers
   const std::shared_ptr<AnswerKeeper> keeper_;                // owners: the dialogue, live answers
@@ -159,8 +168,8 @@ class LiveAnswer : public std::enable_shared_from_this<LiveAnswer> {
   bool is_settled_ = false;
   bool is_continued_ = false;
   StreamState end_state_ = StreamState::kRunning;
-  std::optional<Error> failure_;
-  std::optional<Error> interruption_;
+  std::unique_ptr<const Error> failure_;  // as the next one, seldom there
+  std::unique_ptr<const Error> interruption_;
   std::optional<Usage> known_usage_;  // of an answer out of the journal
 };
 

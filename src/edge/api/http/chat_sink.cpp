@@ -219,7 +219,8 @@ class SseSink final : public ChatSink {
     json head = head_json(info, "chat.completion.chunk");
     head["seed"] = info.seed;
     std::string text = dump(head);
-    text.pop_back();  // the closing brace: the rest of each chunk follows
+    text.pop_back();       // the closing brace: the rest of each chunk follows
+    text.shrink_to_fit();  // kept as long as the stream
     return text;
   }
 

@@ -50,31 +50,40 @@ Task<Status> write_all(Deltas deltas, ChatSink& sink, Pace* pace) {
   co_return Status();
 }
 
-}  // namespace
-
-Task<void> deliver(Api& api, net::Request& request, service::Answer& answer, ChatSink& sink,
-                   Pace* pace) {
-  const CancelToken cancel = request.cancel_token();
-  while (!answer.is_finished()) {
-    const SteadyTime deadline = std::chrono::steady_clock::now() + api.options.ping_interval;
-    Result<Deltas> deltas = co_await answer.next(deadline, cancel);
-    Status written;
-    if (deltas) {
-      written = co_await write_all(std::move(*deltas), sink, pace);
-    } else if (deltas.error().code == Code::kDeadlineExceeded) {
-      written = co_await sink.ping();
-    } else {
-      co_await end_badly(api, request, answer, sink, std::move(deltas).error());
-      co_return;
-    }
-    if (!written) {
-      api.metrics.count_client_left();
-      co_return;
-    }
+// What there is now, or that there is nothing. False: nothing more can be brought.
+Task<bool> pass_on(Api& api, net::Request& request, service::Answer& answer, ChatSink& sink,
+                   Pace* pace, Result<Deltas> deltas) {
+  Status written;
+  if (deltas) {
+    written = co_await write_all(std::move(*deltas), sink, pace);
+  } else if (deltas.error().code == Code::kDeadlineExceeded) {
+    written = co_await sink.ping();
+  } else {
+    co_await end_badly(api, request, answer, sink, std::move(deltas).error());
+    co_return false;
   }
+  if (!written) api.metrics.count_client_left();
+  co_return written.has_value();
+}
+
+Task<void> end_well(Api& api, service::Answer& answer, ChatSink& sink) {
   const service::Usage usage = answer.usage();
   const Status finished = co_await sink.finish(usage);
   if (!finished) api.metrics.count_client_left();
+}
+
+}  // namespace
+
+// Its frame is held by every stream that waits for its next token.
+Task<void> deliver(Api& api, net::Request& request, service::Answer& answer, ChatSink& sink,
+                   Pace* pace) {
+  while (!answer.is_finished()) {
+    const SteadyTime deadline = std::chrono::steady_clock::now() + api.options.ping_interval;
+    Result<Deltas> deltas = co_await answer.next(deadline, request.cancel_token());
+    const bool goes_on = co_await pass_on(api, request, answer, sink, pace, std::move(deltas));
+    if (!goes_on) co_return;
+  }
+  co_await end_well(api, answer, sink);
 }
 
 }  // namespace deepwell::edge

@@ -71,8 +71,13 @@ Task<Result<Received>> receive(Api& api, net::Request& request) {
   co_return co_await offload(api.pool, request.executor(), std::move(decode));
 }
 
-// Apart from handle(), whose frame lives as long as the answer does.
-Task<Result<std::unique_ptr<service::Answer>>> begin(Api& api, net::Request& request,
+// What a request leads to.
+struct Begun {
+  std::unique_ptr<service::Answer> answer;  // null: an error was sent
+  bool is_stream = false;
+};
+
+Task<Result<std::unique_ptr<service::Answer>>> start(Api& api, net::Request& request,
                                                      bool& is_stream) {
   auto received = co_await receive(api, request);
   if (!received) co_return std::move(received).error();
@@ -92,24 +97,36 @@ Task<Result<std::unique_ptr<service::Answer>>> begin(Api& api, net::Request& req
                                          request.executor());
 }
 
-Task<void> handle(Api& api, net::Request& request, net::ResponseWriter& writer) {
-  const SteadyTime came = std::chrono::steady_clock::now();
-  bool is_stream = false;
-  auto started = co_await begin(api, request, is_stream);
+// Apart from handle(), whose frame lives as long as the answer does.
+Task<Begun> begin(Api& api, net::Request& request, net::ResponseWriter& writer) {
+  Begun begun;
+  auto started = co_await start(api, request, begun.is_stream);
   if (!started) {
     co_await send_error(api, request, writer, std::move(started).error());
-    co_return;
+    co_return begun;
   }
-  service::Answer& answer = **started;
-  const service::AnswerInfo& info = answer.info();
+  begun.answer = std::move(*started);
+  const service::AnswerInfo& info = begun.answer->info();
   api.log.info(request.find<RequestInfo>()->id, " is ", info.id, ", seed ", info.seed);
+  request.forget_input();
+  co_return begun;
+}
 
-  Pace pace(api.metrics, came, info.n_choices);
-  service::Cursor from;
-  from.choices.resize(info.n_choices);
-  const auto sink = is_stream ? make_sse_sink(answer, std::move(from), api, request, writer)
-                              : make_json_sink(answer, api, request, writer);
-  co_await deliver(api, request, answer, *sink, &pace);
+std::unique_ptr<ChatSink> make_sink(const Begun& begun, Api& api, net::Request& request,
+                                    net::ResponseWriter& writer) {
+  const service::Answer& answer = *begun.answer;
+  if (!begun.is_stream) return make_json_sink(answer, api, request, writer);
+  service::Cursor from = service::cursor_at_start(answer.info().n_choices);
+  return make_sse_sink(answer, std::move(from), api, request, writer);
+}
+
+Task<void> handle(Api& api, net::Request& request, net::ResponseWriter& writer) {
+  const SteadyTime came = std::chrono::steady_clock::now();
+  const Begun begun = co_await begin(api, request, writer);
+  if (!begun.answer) co_return;
+  Pace pace(api.metrics, came, begun.answer->info().n_choices);
+  const auto sink = make_sink(begun, api, request, writer);
+  co_await deliver(api, request, *begun.answer, *sink, &pace);
 }
 
 }  // namespace

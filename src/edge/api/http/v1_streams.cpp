@@ -34,6 +34,7 @@ Task<void> read_stream(Api& api, net::Request& request, net::ResponseWriter& wri
   }
   service::Answer& answer = **attached;
   api.log.info(request.find<RequestInfo>()->id, " reads ", answer.info().id, " from '", text, "'");
+  request.forget_input();
   const auto sink = make_sse_sink(answer, std::move(from), api, request, writer);
   co_await deliver(api, request, answer, *sink, nullptr);
 }
