@@ -4,79 +4,18 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
-#include <condition_variable>
-#include <mutex>
 #include <thread>
 
 #include "base/concat.hpp"
+#include "cluster/front/testing/reader.hpp"
 #include "cluster/synthetic/synthetic_generator.hpp"
 #include "cluster/worker/worker_server.hpp"
 
 namespace deepwell::cluster {
 namespace {
 
-using engine::FinishReason;
 using engine::GenerateRequest;
-using engine::GenerationEvent;
-using engine::TokenId;
 using std::chrono::milliseconds;
-
-class QuietLog final : public Log {
- public:
-  void write(LogLevel, std::string_view) override {}
-};
-
-/// Collects a generation's tokens; any gap, repeat or word after the last fails the test.
-class Reader final : public engine::GenerationSink {
- public:
-  void on_event(GenerationEvent event) override {
-    const std::lock_guard lock(mutex_);
-    EXPECT_FALSE(is_over_) << "an event after the last one";
-    EXPECT_EQ(event.position, ids_.size()) << "a gap or a repeat";
-    ids_.insert(ids_.end(), event.ids.begin(), event.ids.end());
-    n_mismatched_ += event.n_mismatched_tok;
-    if (event.is_last()) {
-      is_over_ = true;
-      finish_ = event.finish;
-      error_ = event.error;
-    }
-    changed_.notify_all();
-  }
-  bool wait_tokens(std::size_t n) {
-    std::unique_lock lock(mutex_);
-    return changed_.wait_for(lock, std::chrono::seconds(20),
-                             [&] { return ids_.size() >= n || is_over_; });
-  }
-  bool wait_over() {
-    std::unique_lock lock(mutex_);
-    return changed_.wait_for(lock, std::chrono::seconds(20), [&] { return is_over_; });
-  }
-  std::vector<TokenId> ids() const {
-    const std::lock_guard lock(mutex_);
-    return ids_;
-  }
-  FinishReason finish() const {
-    const std::lock_guard lock(mutex_);
-    return finish_;
-  }
-  std::optional<Error> error() const {
-    const std::lock_guard lock(mutex_);
-    return error_;
-  }
-  std::uint32_t n_mismatched() const {
-    const std::lock_guard lock(mutex_);
-    return n_mismatched_;
-  }
-
- private:
-  mutable std::mutex mutex_;
-  std::condition_variable changed_;
-  std::vector<TokenId> ids_;
-  FinishReason finish_ = FinishReason::kNone;
-  std::optional<Error> error_;
-  std::uint32_t n_mismatched_ = 0;
-  bool is_over_ = false;
-};
 
 /// A worker in this process.
 struct LocalWorker {
@@ -292,6 +231,36 @@ TEST_F(ClusterGeneratorTest, TellsWhatAWorkerRefuses) {
   ASSERT_TRUE(reader->wait_over());
   ASSERT_TRUE(reader->error());
   EXPECT_EQ(reader->error()->code, Code::kOutOfRange);
+}
+
+TEST_F(ClusterGeneratorTest, GivesLessToAWorkerWhoseTokensComeLate) {
+  SyntheticOptions late = LocalWorker::slow();
+  late.pace = milliseconds(800);
+  const LocalWorker slow({0, 1}, late);
+  SyntheticOptions quick = LocalWorker::slow();
+  quick.pace = milliseconds(20);
+  const LocalWorker well({1, 2}, quick);
+  add(slow);
+  add(well);
+  wait_ready(2);
+  const auto report_of = [&](const LocalWorker& worker) {
+    for (const WorkerReport& report : cluster->workers()) {
+      if (report.id == worker.id) return report;
+    }
+    return WorkerReport();
+  };
+  std::vector<std::shared_ptr<Reader>> readers;
+  for (std::uint64_t tag = 1; tag <= 8; ++tag) readers.push_back(start(request(tag, 4000)));
+  ASSERT_EQ(report_of(slow).n_assigned, 4U);
+  for (int i = 0; i < 4000 && !report_of(slow).is_slow; ++i) {
+    std::this_thread::sleep_for(milliseconds(5));
+  }
+  ASSERT_TRUE(report_of(slow).is_slow);
+  EXPECT_FALSE(report_of(well).is_slow);
+  for (std::uint64_t tag = 9; tag <= 16; ++tag) readers.push_back(start(request(tag, 4000)));
+  EXPECT_EQ(report_of(slow).n_assigned, 4U);
+  EXPECT_EQ(report_of(well).n_assigned, 12U);
+  EXPECT_EQ(cluster->counters().n_slow, 1U);
 }
 
 }  // namespace
