@@ -14,6 +14,7 @@ struct Load final : Command {
   std::string url = "http://127.0.0.1:8080";
   CheckedLoadOptions options{.n_streams = 10, .n_total = 100, .use_verify = false};
   std::int64_t limit_s = 600;
+  std::int64_t seconds = 0;
   bool is_json = false;
 
   void declare(OptionTable& table) override {
@@ -23,6 +24,9 @@ struct Load final : Command {
                       {"streams at once", "同时进行的流数"});
     table.add_integer("--total", &options.n_total, 1, 1'000'000'000, "N",
                       {"requests in all", "请求总数"});
+    table.add_integer("--seconds", &seconds, 0, 30 * 24 * 3600, "S",
+                      {"begin requests for so long, whatever --total says; 0: until the total",
+                       "在此时间内持续发起请求，忽略 --total；0 表示以总数为准"});
     table.add_real("--rate", &options.rate_per_s, 0, 1e6, "R",
                    {"requests per second whatever the server does; 0: as answers end",
                     "每秒请求数，与服务器快慢无关；0 表示一个回答结束后再发下一个"});
@@ -58,9 +62,15 @@ struct Load final : Command {
     options.answer_limit = std::chrono::seconds(limit_s);
     Interrupts interrupts;
     bool is_over = false;
+    if (seconds > 0) options.n_total = 0;
     CheckedLoad load(options);
     if (options.use_verify) DW_TRY(load.ask_undisturbed());
+    context.log->info("the load begins");  // scripts that disturb it wait for this line
     CheckedLoad::Hooks hooks;
+    if (seconds > 0) {
+      const SteadyTime end = std::chrono::steady_clock::now() + std::chrono::seconds(seconds);
+      hooks.is_over = [end] { return std::chrono::steady_clock::now() >= end; };
+    }
     hooks.is_cancelled = [&] { return is_over = is_over || interrupts.take(); };
     DW_ASSIGN(const LoadAccount account, load.run(hooks));
     DW_TRY(report(context, account));

@@ -17,6 +17,7 @@
 #include "cluster/supervisor/line_tail.hpp"
 #include "cluster/supervisor/log_copy.hpp"
 #include "cluster/supervisor/memory_limit.hpp"
+#include "cluster/supervisor/patient_log.hpp"
 #include "cluster/supervisor/restart_policy.hpp"
 #include "cluster/supervisor/slot_memory.hpp"
 
@@ -48,6 +49,25 @@ TEST(RestartPolicy, ForgetsWhenAChildHasServed) {
   EXPECT_EQ(policy.n_quick_deaths(), 5U);
   EXPECT_EQ(policy.on_death(now, now + seconds(5)).count(), 0);
   EXPECT_EQ(policy.n_quick_deaths(), 0U);
+}
+
+TEST(RestartPolicy, DoesNotTakeKillsFromOutsideForACrashLoopUnlessTheyGoOn) {
+  RestartPolicy policy{RestartLimits{}};
+  const SteadyTime ready{};
+  const SteadyTime died = ready + seconds(2);
+  for (int i = 0; i < 8; ++i) EXPECT_EQ(policy.on_death(ready, died, true).count(), 0);
+  EXPECT_EQ(policy.n_quick_deaths(), 0U);
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(policy.on_death(ready, died, true).count(), 0);
+  EXPECT_EQ(policy.on_death(ready, died, true).count(), 200);
+  EXPECT_EQ(policy.on_death(ready, ready + seconds(5), true).count(), 0);
+  EXPECT_EQ(policy.on_death(ready, died, true).count(), 0);
+  EXPECT_EQ(policy.n_quick_deaths(), 0U);
+}
+
+TEST(RestartPolicy, CountsAKillFromOutsideOfAChildThatWasNotReady) {
+  RestartPolicy policy{RestartLimits{}};
+  (void)policy.on_death(std::nullopt, SteadyTime{}, true);
+  EXPECT_EQ(policy.n_quick_deaths(), 1U);
 }
 
 TEST(LineTail, CutsLinesAnywhereAndKeepsTheLastFifty) {
@@ -88,6 +108,42 @@ TEST(LogCopy, NeverWaitsForAReaderAndSaysWhatItLeftOut) {
   rest.resize(static_cast<std::size_t>(::read(reader.get(), rest.data(), rest.size())));
   EXPECT_EQ(rest, concat("(", 100'000 - text.size(),
                          " bytes of log were left out: nobody read them)\nafter\n"));
+}
+
+/// Writes to a descriptor, as the program's log does.
+class DescriptorLog final : public Log {
+ public:
+  explicit DescriptorLog(int fd) : fd_(fd) {}
+  void write(LogLevel, std::string_view line) override {
+    const std::string text = concat(line, "\n");
+    ASSERT_EQ(::write(fd_, text.data(), text.size()), static_cast<ssize_t>(text.size()));
+  }
+
+ private:
+  int fd_;
+};
+
+TEST(PatientLog, NeverWaitsForAReaderAndSaysWhatItLeftOut) {
+  int fds[2];
+  ASSERT_EQ(::pipe2(fds, O_CLOEXEC), 0);
+  const ScopedFd reader(fds[0]), writer(fds[1]);
+  DescriptorLog inner(writer.get());
+  PatientLog log(inner, writer.get());
+  const std::size_t n_lines = 100;
+  for (std::size_t i = 0; i < n_lines; ++i) log.info(std::string(999, 'x'));
+  std::string text(n_lines * 1000, '\0');
+  text.resize(static_cast<std::size_t>(::read(reader.get(), text.data(), text.size())));
+  const std::size_t n_kept = text.size() / 1000;
+  EXPECT_LT(n_kept, n_lines);
+  log.info(std::string(100'000, 'y'));  // longer than the pipe
+  text.resize(200'000);
+  text.resize(static_cast<std::size_t>(::read(reader.get(), text.data(), text.size())));
+  EXPECT_TRUE(text.starts_with(
+      concat("(", n_lines - n_kept, " lines of log were left out: nobody read them)\ny")));
+  log.info("after");
+  text.resize(1000);
+  text.resize(static_cast<std::size_t>(::read(reader.get(), text.data(), text.size())));
+  EXPECT_EQ(text, "after\n");
 }
 
 TEST(Incident, MasksSecretsInBothSpellings) {

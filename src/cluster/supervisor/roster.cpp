@@ -92,7 +92,7 @@ void Roster::spawn(Slot& slot, SteadyTime now) {
       return kill_all(now);
     }
     if (is_reload_pending() && slot.set == reload_->set) return call_off(pid.error().message, now);
-    return fill_slot_later(slot, child, now);
+    return fill_slot_later(slot, child, false, now);
   }
   child.pid = *pid;
   slot.epoch = child.spec.epoch;
@@ -245,11 +245,12 @@ void Roster::after_death(const Child& dead, const ExitStatus& status, SteadyTime
                            "rd death among the new children"),
                     now);
   }
-  fill_slot_later(*slot, dead, now);
+  fill_slot_later(*slot, dead, status.signal == SIGKILL && dead.kill_reason.empty(), now);
 }
 
-void Roster::fill_slot_later(Slot& slot, const Child& dead, SteadyTime now) {
-  const milliseconds delay = slot.policy.on_death(dead.ready, now);
+void Roster::fill_slot_later(Slot& slot, const Child& dead, bool was_killed_outside,
+                             SteadyTime now) {
+  const milliseconds delay = slot.policy.on_death(dead.ready, now, was_killed_outside);
   if (delay.count() == 0) return spawn(slot, now);
   slot.respawn_at = now + delay;
   log_.error(

@@ -134,7 +134,7 @@ class Roster {
 
   void add_slot(ChildKind kind, std::uint32_t index, std::uint32_t set);
   void spawn(Slot& slot, SteadyTime now);
-  void fill_slot_later(Slot& slot, const Child& dead, SteadyTime now);
+  void fill_slot_later(Slot& slot, const Child& dead, bool was_killed_outside, SteadyTime now);
   void after_death(const Child& dead, const ExitStatus& status, SteadyTime now);
   void record(const Child& dead, const ExitStatus& status, std::vector<std::uint64_t> suspects,
               SteadyTime now);

@@ -162,6 +162,16 @@ TEST(Roster, BacksOffInACrashLoopOnly) {
   EXPECT_EQ(world.hands.signals.size(), 0U);
 }
 
+TEST(Roster, RestartsAReadyWorkerAtOnceHoweverOftenSomebodyElseKillsIt) {
+  World world;
+  for (std::uint64_t epoch : {1U, 4U, 5U, 6U, 7U, 8U}) {
+    world.say(epoch, ControlKind::kReady);
+    world.pass(seconds(2), {2, 3, epoch});
+    world.die(epoch, SIGKILL);
+    EXPECT_EQ(world.last_epoch(), std::max<std::uint64_t>(epoch, 3) + 1);
+  }
+}
+
 TEST(Roster, EndsWithTheErrorOfAChildThatCannotStart) {
   World world;
   world.die(1, 0, 3);

@@ -22,6 +22,7 @@
 #include "cluster/supervisor/line_tail.hpp"
 #include "cluster/supervisor/log_copy.hpp"
 #include "cluster/supervisor/memory_limit.hpp"
+#include "cluster/supervisor/patient_log.hpp"
 #include "cluster/supervisor/slot_memory.hpp"
 
 namespace deepwell::cluster {
@@ -404,7 +405,8 @@ Status supervise(SupervisorOptions options, Log& log) {
   DW_TRY(remove_old_sockets(options.run_directory));
   DW_ASSIGN(AdminSocket admin, AdminSocket::open(join_path(options.run_directory, "control.sock")));
   const std::string directory = options.run_directory;
-  Supervisor supervisor(std::move(options), log, std::move(*lock), std::move(admin));
+  PatientLog patient(log, STDERR_FILENO);
+  Supervisor supervisor(std::move(options), patient, std::move(*lock), std::move(admin));
   const Status outcome = supervisor.run();
   (void)remove_old_sockets(directory);
   return outcome;
