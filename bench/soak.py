@@ -151,7 +151,7 @@ def soak(systems, minutes, rng, log):
                 except OSError as error:
                     log(f"no sample: {error}")
 
-    watcher = threading.Thread(target=watch)
+    watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
     turns = {soaked.name: faults_in_turn(kinds, rng) for soaked in systems}
     n = 0

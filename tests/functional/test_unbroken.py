@@ -264,3 +264,23 @@ def test_a_real_model_goes_on_with_the_same_tokens(serve, n_workers, n_streams):
     bodies = mixed(n_streams, 48)
     answers = together(server, bodies, kill_now_and_then(server, "worker", 3, 1.0))
     expect_equal(server, bodies, answers)
+
+
+def test_a_real_model_loses_one_poisoned_answer_and_no_other(serve):
+    n = int(os.environ.get("DEEPWELL_STREAMS", "40"))
+    program, poison = os.environ.get("DEEPWELL_BIN"), " arsenic"
+    if not program:
+        pytest.skip("DEEPWELL_BIN is not set")
+    ids = json.loads(subprocess.run([program, "tokenize", "--json", "-m", model_command()[3], poison], check=True,
+                                    capture_output=True, text=True).stdout)
+    assert len(ids) == 1
+    server = named(serve("--workers", "2", "--threads", "1", "--poison-token", str(ids[0]), with_model=True))
+    bodies = mixed(n - 1, 32)
+    fatal = {"messages": [{"role": "user", "content": f"Is{poison} good for you?"}], "max_tokens": 32, "temperature": 0}
+    answers = together(server, bodies[:n // 2] + [fatal] + bodies[n // 2:])
+    given_up = answers.pop(n // 2)
+    assert given_up.error["code"] == "engine_crashed" and not given_up.is_done
+    n_crashes = len(server.incidents())
+    print(f"\n{n} answers, {n_crashes} crashes")
+    assert 2 <= n_crashes <= 3
+    expect_equal(server, bodies, answers)

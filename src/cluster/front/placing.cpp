@@ -193,7 +193,15 @@ void ClusterGenerator::Core::lose(Worker& worker, const std::vector<std::uint64_
     moved.emplace_back(flight.order, tag);
   }
   worker.flights.clear();
-  for (const Tag tag : suspects) charge_crash(tag);
+  // Who crashed its worker again while on probation explains that crash: whoever was near, perhaps
+  // acquitted a moment ago, is not charged a second time.
+  const bool is_explained = on_probation_ && std::find(suspects.begin(), suspects.end(),
+                                                       *on_probation_) != suspects.end();
+  if (is_explained) {
+    charge_crash(*on_probation_);
+  } else {
+    for (const Tag tag : suspects) charge_crash(tag);
+  }
   std::sort(moved.begin(), moved.end());
   for (const auto& [order, tag] : moved) {
     const auto found = flights_.find(tag);

@@ -20,14 +20,18 @@ bool is_stopped_by_signal(const std::string& stat) {
   return state == 'T' || state == 't';
 }
 
-// A line "0::/path" names the cgroup of the unified hierarchy.
+// A line "0::/path" names the cgroup of the unified hierarchy, which lies in a folder of its own where version 1 is
+// mounted too.
 bool is_in_frozen_cgroup(const std::string& cgroup) {
   std::size_t begin = cgroup.rfind("0::/");
   if (begin == std::string::npos || (begin > 0 && cgroup[begin - 1] != '\n')) return false;
   begin += 3;
   const std::string path = cgroup.substr(begin, cgroup.find('\n', begin) - begin);
-  const auto events = read_file(concat("/sys/fs/cgroup", path, "/cgroup.events"), kMaxBytes);
-  return events && events->find("frozen 1") != std::string::npos;
+  for (const std::string_view root : {"/sys/fs/cgroup", "/sys/fs/cgroup/unified"}) {
+    const auto events = read_file(concat(root, path, "/cgroup.events"), kMaxBytes);
+    if (events) return events->find("frozen 1") != std::string::npos;
+  }
+  return false;
 }
 
 }  // namespace
