@@ -96,6 +96,20 @@ TEST_F(WorkerServerTest, RefusesAFrontOfAnotherAgeAndNamesBothVersions) {
   EXPECT_EQ(refusal({hello(0)}).error_code(), grpc::StatusCode::FAILED_PRECONDITION);
 }
 
+TEST_F(WorkerServerTest, SpeaksItsOwnVersionWithAFrontOfTheNextRelease) {
+  for (const std::uint32_t front : {kOurVersions.newest, kOurVersions.newest + 1}) {
+    grpc::ClientContext context;
+    auto stream = stub_->Attach(&context);
+    stream->Write(hello(front));
+    proto::WorkerFrame frame;
+    ASSERT_TRUE(stream->Read(&frame));
+    EXPECT_EQ(frame.hello().protocol(), kOurVersions.newest);
+    context.TryCancel();
+  }
+  EXPECT_EQ(refusal({hello(kOurVersions.newest + 2)}).error_code(),
+            grpc::StatusCode::FAILED_PRECONDITION);
+}
+
 TEST_F(WorkerServerTest, EndsAStreamThatBeginsWithoutAHelloOrHasTwo) {
   EXPECT_NE(refusal({submission(1, 1)}).error_message().find("hello"), std::string::npos);
   EXPECT_NE(refusal({hello(), hello()}).error_message().find("second hello"), std::string::npos);
@@ -184,6 +198,58 @@ TEST_F(WorkerServerTest, ForgetsWhatNobodyClaimsWithinTheGrace) {
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }
   EXPECT_EQ(server_->n_held(), 0U);
+}
+
+// Why there are no credits (ADR 0009): what a front does not read is not written.
+TEST_F(WorkerServerTest, SendsFewLargeFramesToAFrontThatDoesNotRead) {
+  constexpr std::uint32_t kTokens = 1000;
+  constexpr std::uint64_t kGenerations = 128;
+  SyntheticOptions many;
+  many.n_slots = kGenerations;
+  many.pace = std::chrono::microseconds(1000);  // a step a millisecond: each could be a frame
+  SyntheticGenerator generator(many);
+  const std::string address = concat(address_, "-many");
+  auto server = WorkerServer::start({.address = address}, generator, log_);
+  ASSERT_TRUE(server);
+  grpc::ChannelArguments narrow;  // a window that does not grow, so that the test can be small
+  narrow.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+  narrow.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 64 * 1024);
+  const auto stub = proto::Worker::NewStub(
+      grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), narrow));
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(60));
+  auto stream = stub->Attach(&context);
+  stream->Write(hello());
+  for (std::uint64_t tag = 1; tag <= kGenerations; ++tag) {
+    proto::FrontFrame frame = submission(tag, 1);
+    frame.mutable_commands(0)->mutable_submit()->set_max_tokens(kTokens);
+    stream->Write(frame);
+  }
+  const auto is_done = [&] { return generator.status().n_generated_tok >= kGenerations * kTokens; };
+  for (int i = 0; i < 6000 && !is_done(); ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  ASSERT_TRUE(is_done()) << "the engine waits for no reader";
+
+  std::size_t n_frames = 0;
+  std::size_t n_tok = 0;
+  int n_largest = 0;
+  std::size_t n_over = 0;
+  proto::WorkerFrame frame;
+  while (n_over < kGenerations && stream->Read(&frame)) {
+    ++n_frames;
+    for (const proto::Event& event : frame.events()) {
+      n_tok += static_cast<std::size_t>(event.ids_size());
+      n_largest = std::max(n_largest, event.ids_size());
+      n_over += event.finish() != proto::FINISH_NONE;
+    }
+  }
+  EXPECT_EQ(n_tok, kGenerations * kTokens);
+  // There were 1,000 steps of 4 KB each. What was written fills the transport's window, and is one
+  // frame more; all that came later is in the last.
+  EXPECT_LT(n_frames, kTokens / 2) << "a step that is not read makes no frame";
+  EXPECT_GT(n_largest, static_cast<int>(kTokens / 2)) << "what waited comes at once";
+  context.TryCancel();
 }
 
 }  // namespace
