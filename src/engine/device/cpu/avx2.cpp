@@ -11,7 +11,8 @@ namespace deepwell::engine::avx2 {
 struct V {
   static constexpr Isa kIsa = Isa::kAvx2;
   static constexpr int kTokenTile = 4;
-  static constexpr int kQueryTile = 4;
+  static constexpr int kQueryTile = 6;
+  static constexpr std::uint32_t kPanelTokens = 16;
 
   struct F {
     __m256 lo, hi;
@@ -48,6 +49,10 @@ struct V {
     const __m256 sign = _mm256_set1_ps(-0.0F);
     return {_mm256_andnot_ps(sign, a.lo), _mm256_andnot_ps(sign, a.hi)};
   }
+  static F negate(F a) {
+    const __m256 sign = _mm256_set1_ps(-0.0F);
+    return {_mm256_xor_ps(sign, a.lo), _mm256_xor_ps(sign, a.hi)};
+  }
   static __m256 power_of_two(__m256 shifted) {
     const __m256i exponent = _mm256_slli_epi32(_mm256_castps_si256(shifted), 23);
     return _mm256_castsi256_ps(_mm256_add_epi32(exponent, _mm256_set1_epi32(0x3F800000)));
@@ -56,6 +61,35 @@ struct V {
   static F zero_where_less(F x, F limit, F a) {
     return {_mm256_andnot_ps(_mm256_cmp_ps(x.lo, limit.lo, _CMP_LT_OQ), a.lo),
             _mm256_andnot_ps(_mm256_cmp_ps(x.hi, limit.hi, _CMP_LT_OQ), a.hi)};
+  }
+
+  static float sum_lanes(F a) {
+    const __m256 eight = _mm256_add_ps(a.lo, a.hi);
+    const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+  }
+  static float max_lanes(F a) {
+    const __m256 eight = _mm256_max_ps(a.lo, a.hi);
+    const __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
+  }
+  static bool all_at_most(F a, float limit) {
+    const __m256 most = _mm256_set1_ps(limit);
+    return _mm256_movemask_ps(_mm256_and_ps(_mm256_cmp_ps(a.lo, most, _CMP_LE_OQ),
+                                            _mm256_cmp_ps(a.hi, most, _CMP_LE_OQ))) == 0xFF;
+  }
+  template <int kFrom>  // 0x88: even, 0xDD: odd
+  static __m256 every_second(__m256 a, __m256 b) {
+    const __m256d quarters = _mm256_castps_pd(_mm256_shuffle_ps(a, b, kFrom));
+    return _mm256_castpd_ps(_mm256_permute4x64_pd(quarters, 0xD8));
+  }
+  static void load_pairs(const float* p, F& first, F& second) {
+    const F a = load(p);
+    const F b = load(p + 16);
+    first = {every_second<0x88>(a.lo, a.hi), every_second<0x88>(b.lo, b.hi)};
+    second = {every_second<0xDD>(a.lo, a.hi), every_second<0xDD>(b.lo, b.hi)};
   }
 
   static F load_f16(const std::uint16_t* p) {
@@ -103,9 +137,28 @@ struct V {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(lo, hi));
   }
 
+  static constexpr bool kHasTiles = false;
+  template <class Type>
+  static B panel_codes(B codes) {
+    return codes;
+  }
+  static void store_sums(std::int32_t* p, I a, I b) {
+    const __m256i pairs =
+        _mm256_hadd_epi32(_mm256_add_epi32(a.lo, a.hi), _mm256_add_epi32(b.lo, b.hi));
+    const __m256i quads = _mm256_hadd_epi32(pairs, pairs);  // a, b, a, b in each half
+    const __m128i sums =
+        _mm_add_epi32(_mm256_castsi256_si128(quads), _mm256_extracti128_si256(quads, 1));
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(p), sums);
+  }
+
   static B load_bytes(const std::uint8_t* p) {
     const auto* q = reinterpret_cast<const __m256i*>(p);
     return {_mm256_loadu_si256(q), _mm256_loadu_si256(q + 1)};
+  }
+  static void store_bytes(std::uint8_t* p, B a) {
+    auto* q = reinterpret_cast<__m256i*>(p);
+    _mm256_storeu_si256(q, a.lo);
+    _mm256_storeu_si256(q + 1, a.hi);
   }
   static B low_nibbles(B a) {
     const __m256i mask = _mm256_set1_epi8(15);
@@ -139,8 +192,7 @@ struct V {
     const __m256i a = broadcast4(a4);
     return {dot_unsigned(acc.lo, w.lo, a), dot_unsigned(acc.hi, w.hi, a)};
   }
-  static B load_signed(const std::uint8_t* p) {
-    const B stored = load_bytes(p);
+  static B as_signed(B stored) {
     const __m256i flip = _mm256_set1_epi8(static_cast<char>(0x80));
     return {_mm256_xor_si256(stored.lo, flip), _mm256_xor_si256(stored.hi, flip)};
   }
@@ -151,6 +203,10 @@ struct V {
             dot_unsigned(acc.hi, _mm256_abs_epi8(w.hi), _mm256_sign_epi8(a, w.hi))};
   }
 };
+
+#include "engine/device/cpu/generic/panel.inl"
+
+#include "engine/device/cpu/generic/panel_vector.inl"
 
 #include "engine/device/cpu/generic/all.inl"
 

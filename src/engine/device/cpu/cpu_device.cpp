@@ -18,7 +18,7 @@ namespace {
 constexpr std::uint32_t kRowChunk = 8;  // rows in a chunk of a row-wise operation
 constexpr std::uint32_t kRowPanel =
     128;  // rows whose activations stay in cache while a chunk's weights pass by
-constexpr std::uint32_t kGluPanel = 32;  // rows of gate and up results held on one thread
+constexpr std::uint32_t kGluPanel = 128;  // rows of gate and up results held on one thread
 constexpr std::uint32_t kWide =
     2 * kRowGroup;  // outputs of gate and up that a thread makes at once
 constexpr std::size_t kGluFloats = 2 * kGluPanel * kWide;
@@ -43,7 +43,8 @@ CpuDevice::CpuDevice(const CpuDeviceOptions& options, std::optional<WeightsImage
   for (ThreadScratch& scratch : scratch_)
     scratch.kv_blocks.resize(options.n_max_ctx_tok / kKvBlockTok + 1);
   row_sequence_.resize(options.n_max_rows);
-  attention_tasks_.reserve(options.n_max_rows);
+  attention_parts_left_ =
+      std::make_unique<std::atomic<std::uint32_t>[]>(max_attention_counters(options.n_threads));
 }
 
 // --- memory ----------------------------------------------------------------------------------------------------------
@@ -136,7 +137,13 @@ Status CpuDevice::end_load() {
   }
   const std::size_t n_floats = std::max<std::size_t>(
       kGluFloats, attention_scratch_floats(kMaxTileQueries, kv_shape_.d_head));
-  for (ThreadScratch& scratch : scratch_) scratch.floats.resize(n_floats);
+  for (ThreadScratch& scratch : scratch_) {
+    scratch.floats.resize(n_floats);
+    DW_ASSIGN(scratch.panel, CpuMemory::allocate(panel_bytes(round_up(max_act_width_, 32))));
+  }
+  if (const std::size_t n_parts = n_attention_part_floats(); n_parts > 0) {
+    DW_ASSIGN(attention_parts_, CpuMemory::allocate(n_parts * sizeof(float)));
+  }
   if (image_) DW_TRY(image_->complete());
   return {};
 }
@@ -174,7 +181,7 @@ void CpuDevice::begin_step(const Step& step) {
   is_abandoned_ = false;
   n_rows_ = static_cast<std::uint32_t>(step.tokens.size());
   DW_CHECK(n_rows_ <= options_.n_max_rows, "a step holds at most n_max_rows rows");
-  attention_tasks_.clear();
+  attention_plan_.tasks.clear();
   for (std::uint32_t s = 0; s < step.sequences.size(); ++s) {
     const StepSequence& sequence = step.sequences[s];
     for (std::uint32_t r = 0; r < sequence.n_rows; ++r) row_sequence_[sequence.row_begin + r] = s;
@@ -263,13 +270,27 @@ CpuDevice::ActSlot& CpuDevice::realise(Act act, bool needs_q8) {
 /// One row group times `n_rows` rows from `row` on.
 void CpuDevice::multiply(ActSlot& act, const PackedWeight& w, std::uint32_t group,
                          std::uint32_t row, std::uint32_t n_rows, float* out,
-                         std::size_t out_stride, const Epilogue& epilogue) {
+                         std::size_t out_stride, const Epilogue& epilogue, std::uint32_t thread) {
   const std::byte* packed = w.packed.data() + group * w.group_bytes;
   if (const GemmQ8 gemm = kernels_.gemm_q8(w.type)) {
-    gemm(packed, act.q8(row), act.n_q8_blocks, n_rows, w.n_in, out, out_stride, epilogue);
+    gemm({.group = packed,
+          .act = act.q8(row),
+          .act_stride = act.n_q8_blocks,
+          .n_tokens = n_rows,
+          .n_in = w.n_in,
+          .out = out,
+          .out_stride = out_stride,
+          .epilogue = epilogue,
+          .scratch = scratch_[thread].panel.data()});
   } else {
-    kernels_.gemm_f32(w.type)(packed, act.f32(row), act.stride, n_rows, w.n_in, out, out_stride,
-                              epilogue);
+    kernels_.gemm_f32(w.type)({.group = packed,
+                               .act = act.f32(row),
+                               .act_stride = act.stride,
+                               .n_tokens = n_rows,
+                               .n_in = w.n_in,
+                               .out = out,
+                               .out_stride = out_stride,
+                               .epilogue = epilogue});
   }
 }
 
@@ -282,7 +303,7 @@ void CpuDevice::run_linear(Act act, std::span<const LinearOut> outs, bool is_add
   }
   ActSlot& slot = realise(act, needs_q8);
   const std::uint32_t per_chunk = std::clamp(n_groups / (pool_.n_threads() * 8), 1U, 8U);
-  run(ceil_div(n_groups, per_chunk), [&](std::uint32_t chunk, std::uint32_t) {
+  run(ceil_div(n_groups, per_chunk), [&](std::uint32_t chunk, std::uint32_t thread) {
     for (std::uint32_t row = 0; row < n_rows_; row += kRowPanel) {
       const std::uint32_t n_rows = std::min(kRowPanel, n_rows_ - row);
       std::uint32_t first = 0;  // of `out`, counted over all outs
@@ -297,7 +318,7 @@ void CpuDevice::run_linear(Act act, std::span<const LinearOut> outs, bool is_add
           const Epilogue epilogue{.bias = bias == nullptr ? nullptr : bias + group * kRowGroup,
                                   .is_added = is_added};
           multiply(slot, weights_[out.weight.index], group, row, n_rows,
-                   rows.row(row) + group * kRowGroup, rows.stride, epilogue);
+                   rows.row(row) + group * kRowGroup, rows.stride, epilogue, thread);
         }
         first += n_here;
       }
@@ -322,8 +343,8 @@ void CpuDevice::glu_chunk(ActSlot& in, const PackedWeight& gate, const PackedWei
   for (std::uint32_t row = 0; row < n_rows_; row += kGluPanel) {
     const std::uint32_t n_rows = std::min(kGluPanel, n_rows_ - row);
     for (std::uint32_t i = 0; i < n_here; ++i) {
-      multiply(in, gate, 2 * chunk + i, row, n_rows, gates + i * kRowGroup, kWide, {});
-      multiply(in, up, 2 * chunk + i, row, n_rows, ups + i * kRowGroup, kWide, {});
+      multiply(in, gate, 2 * chunk + i, row, n_rows, gates + i * kRowGroup, kWide, {}, thread);
+      multiply(in, up, 2 * chunk + i, row, n_rows, ups + i * kRowGroup, kWide, {}, thread);
     }
     for (std::uint32_t r = 0; r < n_rows; ++r) {
       float* result = out.f32(row + r) + chunk * kWide;
@@ -368,8 +389,9 @@ void CpuDevice::rope_store(Rows q, Rows k, Rows v, const RopeParams& rope,
   });
 }
 
-void CpuDevice::attend(const AttentionTask& task, std::uint32_t kv_head, Rows q,
+void CpuDevice::attend(const AttentionChunk& chunk, std::uint32_t kv_head, Rows q,
                        const AttentionParams& params, std::uint32_t thread, ActSlot& out) {
+  const AttentionTask& task = attention_plan_.tasks[chunk.task];
   ThreadScratch& scratch = scratch_[thread];
   const StepSequence& sequence = step_.sequences[task.sequence];
   const std::uint32_t group = params.n_heads / params.n_kv_heads;
@@ -389,32 +411,53 @@ void CpuDevice::attend(const AttentionTask& task, std::uint32_t kv_head, Rows q,
       n_valid_keys[n_queries++] = sequence.pos_begin + task.first_row + i + 1;
     }
   }
-  kernels_.attention[static_cast<std::size_t>(kv_shape_.type)](
-      {.queries = queries,
-       .outputs = outputs,
-       .n_valid_keys = n_valid_keys,
-       .n_queries = n_queries,
-       .d_head = params.d_head,
-       .scale = params.scale,
-       .kv_blocks = scratch.kv_blocks.data(),
-       .scratch = scratch.floats.data()});
+  const AttentionTile tile{.queries = queries,
+                           .outputs = outputs,
+                           .n_valid_keys = n_valid_keys,
+                           .n_queries = n_queries,
+                           .d_head = params.d_head,
+                           .scale = params.scale,
+                           .kv_blocks = scratch.kv_blocks.data(),
+                           .scratch = scratch.floats.data()};
+  const auto kv_type = static_cast<std::size_t>(kv_shape_.type);
+  if (task.n_parts == 1) {
+    kernels_.attention[kv_type](tile);
+    return;
+  }
+  float* parts = reinterpret_cast<float*>(attention_parts_.data()) + task.parts_begin +
+                 kv_head * task.n_part_floats;
+  kernels_.attention_part[kv_type](tile, chunk.key_block_begin, chunk.key_block_end, parts);
+  // Whoever is last has everybody's parts.
+  std::atomic<std::uint32_t>& n_left = attention_parts_left_[task.counter_begin + kv_head];
+  if (n_left.fetch_sub(1, std::memory_order_acq_rel) == 1) kernels_.merge_parts(tile, parts);
+}
+
+/// Room for the parts of long single rows of two heads a thread, 16 queries each. Pages that nobody writes cost nothing.
+std::size_t CpuDevice::n_attention_part_floats() const {
+  if (options_.n_threads == 1) return 0;
+  return max_attention_counters(options_.n_threads) *
+         (std::size_t{options_.n_max_ctx_tok} / kKeyBlockTok + 1) *
+         attention_part_floats(16, kv_shape_.d_head);
 }
 
 Act CpuDevice::attention(Rows q, const AttentionParams& params) {
-  if (attention_tasks_.empty()) {  // the same for every layer of the step
-    const std::uint32_t n_tile_rows =
-        std::max(1U, kMaxTileQueries / (params.n_heads / params.n_kv_heads));
-    for (std::uint32_t s = 0; s < step_.sequences.size(); ++s) {
-      const std::uint32_t n_rows = step_.sequences[s].n_rows;
-      for (std::uint32_t r = 0; r < n_rows; r += n_tile_rows) {
-        attention_tasks_.push_back({s, r, std::min(n_tile_rows, n_rows - r)});
-      }
-    }
+  if (attention_plan_.tasks.empty()) {  // the same for every layer of the step
+    plan_attention(step_.sequences,
+                   {.n_kv_heads = params.n_kv_heads,
+                    .n_group_heads = params.n_heads / params.n_kv_heads,
+                    .d_head = params.d_head,
+                    .n_threads = pool_.n_threads(),
+                    .n_part_floats = n_attention_part_floats()},
+                   attention_plan_);
+  }
+  for (const AttentionTask& task : attention_plan_.tasks) {
+    for (std::uint32_t h = 0; task.n_parts > 1 && h < params.n_kv_heads; ++h)
+      attention_parts_left_[task.counter_begin + h].store(task.n_parts, std::memory_order_relaxed);
   }
   ActSlot& out = next_act(params.n_heads * params.d_head);
-  const auto n_tasks = static_cast<std::uint32_t>(attention_tasks_.size());
-  run(n_tasks * params.n_kv_heads, [&](std::uint32_t chunk, std::uint32_t thread) {
-    attend(attention_tasks_[chunk / params.n_kv_heads], chunk % params.n_kv_heads, q, params,
+  const auto n_chunks = static_cast<std::uint32_t>(attention_plan_.chunks.size());
+  run(n_chunks * params.n_kv_heads, [&](std::uint32_t chunk, std::uint32_t thread) {
+    attend(attention_plan_.chunks[chunk / params.n_kv_heads], chunk % params.n_kv_heads, q, params,
            thread, out);
   });
   out.has_f32 = true;

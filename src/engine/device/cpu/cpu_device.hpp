@@ -7,6 +7,7 @@
 #include <optional>
 #include <vector>
 
+#include "engine/device/cpu/attention_plan.hpp"
 #include "engine/device/cpu/compute_pool.hpp"
 #include "engine/device/cpu/cpu_memory.hpp"
 #include "engine/device/cpu/kernels.hpp"
@@ -88,12 +89,10 @@ class CpuDevice final : public Device {
       return reinterpret_cast<Q8Block*>(q8_memory.data()) + r * n_q8_blocks;
     }
   };
-  struct AttentionTask {
-    std::uint32_t sequence, first_row, n_rows;  // rows counted within the sequence
-  };
   struct ThreadScratch {
     std::vector<float> floats;
     std::vector<const std::byte*> kv_blocks;
+    CpuMemory panel;  // one row group unpacked
   };
 
   Result<PackedWeight> pack(QuantType type, std::uint32_t n_out, std::uint32_t n_in,
@@ -104,11 +103,12 @@ class CpuDevice final : public Device {
   ActSlot& realise(Act act, bool needs_q8);
   bool is_quantised(Weight w) const;
   void multiply(ActSlot& act, const PackedWeight& w, std::uint32_t group, std::uint32_t row,
-                std::uint32_t n_rows, float* out, std::size_t out_stride, const Epilogue& epilogue);
+                std::uint32_t n_rows, float* out, std::size_t out_stride, const Epilogue& epilogue,
+                std::uint32_t thread);
   void run_linear(Act act, std::span<const LinearOut> outs, bool is_added);
   void glu_chunk(ActSlot& in, const PackedWeight& gate, const PackedWeight& up, std::uint32_t chunk,
                  std::uint32_t thread, ActSlot& out);
-  void attend(const AttentionTask& task, std::uint32_t kv_head, Rows q,
+  void attend(const AttentionChunk& chunk, std::uint32_t kv_head, Rows q,
               const AttentionParams& params, std::uint32_t thread, ActSlot& out);
   std::byte* kv_block(std::uint32_t block, std::uint32_t layer, std::uint32_t kv_head);
   const float* vector_data(Vector v) const { return v ? vectors_[v.index].data() : nullptr; }
@@ -135,12 +135,16 @@ class CpuDevice final : public Device {
     if (!is_abandoned_) pool_.run(n_chunks, std::forward<Fn>(fn));
   }
 
+  std::size_t n_attention_part_floats() const;
+
   Step step_;
   bool is_abandoned_ = false;
   std::uint32_t n_rows_ = 0;
   std::vector<std::uint32_t> row_sequence_;  // [n_rows]
   std::vector<ThreadScratch> scratch_;       // [n_threads]
-  std::vector<AttentionTask> attention_tasks_;
+  AttentionPlan attention_plan_;             // of this step; without tasks before its first use
+  CpuMemory attention_parts_;                // what threads find that share a task
+  std::unique_ptr<std::atomic<std::uint32_t>[]> attention_parts_left_;  // of a shared task and head
   std::atomic<std::uint64_t> n_layers_done_{0};
 };
 

@@ -6,6 +6,8 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #endif
 
 #include "base/concat.hpp"
@@ -20,6 +22,8 @@ std::string_view isa_name(Isa isa) {
       return "avx2";
     case Isa::kAvx512:
       return "avx512";
+    case Isa::kAmx:
+      return "amx";
   }
   return "scalar";
 }
@@ -33,6 +37,21 @@ bool has_f16c() {
   unsigned ecx = 0;
   unsigned edx = 0;
   return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & (1U << 29)) != 0;
+}
+
+/// CPUID leaf 7, EDX bits 24 (AMX-TILE) and 25 (AMX-INT8), and Linux lets this process use the tiles
+/// (https://docs.kernel.org/arch/x86/xstate.html).
+bool has_amx() {
+  constexpr unsigned kTileAndInt8 = 3U << 24;
+  constexpr long kRequestPermission = 0x1023;
+  constexpr long kTileData = 18;
+  unsigned eax = 0;
+  unsigned ebx = 0;
+  unsigned ecx = 0;
+  unsigned edx = 0;
+  if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) == 0) return false;
+  return (edx & kTileAndInt8) == kTileAndInt8 &&
+         ::syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 }
 }  // namespace
 #endif
@@ -48,6 +67,7 @@ std::vector<Isa> supported_isas() {
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
         __builtin_cpu_supports("avx512vnni")) {
       isas.push_back(Isa::kAvx512);
+      if (has_amx()) isas.push_back(Isa::kAmx);
     }
   }
 #endif
@@ -60,7 +80,7 @@ Result<Isa> choose_isa() {
   if (forced == nullptr || *forced == '\0') {
     return supported.back();
   }
-  for (const Isa isa : {Isa::kScalar, Isa::kAvx2, Isa::kAvx512}) {
+  for (const Isa isa : {Isa::kScalar, Isa::kAvx2, Isa::kAvx512, Isa::kAmx}) {
     if (isa_name(isa) != forced) continue;
     for (const Isa have : supported) {
       if (have == isa) return isa;
@@ -70,7 +90,7 @@ Result<Isa> choose_isa() {
                                                    isa_name(supported.back()))};
   }
   return invalid_argument(
-      concat("DEEPWELL_FORCE_ISA=", forced, " is unknown; use scalar, avx2 or avx512"));
+      concat("DEEPWELL_FORCE_ISA=", forced, " is unknown; use scalar, avx2, avx512 or amx"));
 }
 
 }  // namespace deepwell::engine

@@ -9,14 +9,15 @@
 
 namespace deepwell::engine {
 
-enum class Isa : std::uint8_t { kScalar, kAvx2, kAvx512 };
+enum class Isa : std::uint8_t { kScalar, kAvx2, kAvx512, kAmx };
 
 std::string_view isa_name(Isa isa);
 
-/// What this processor and operating system can run, slowest first. Always holds kScalar.
+/// What this processor and operating system can run, slowest first. Always holds kScalar. Asks Linux, once, for the
+/// permission to use AMX's registers.
 std::vector<Isa> supported_isas();
 
-/// The best supported one, or the one that DEEPWELL_FORCE_ISA (scalar|avx2|avx512) names.
+/// The best supported one, or the one that DEEPWELL_FORCE_ISA (scalar|avx2|avx512|amx) names.
 /// Errors: kInvalidArgument (unknown name), kFailedPrecondition (this processor lacks it).
 Result<Isa> choose_isa();
 

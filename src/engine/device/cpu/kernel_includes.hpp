@@ -1,6 +1,7 @@
 // What the generic kernels need, included before an instruction set's target region.
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstddef>
@@ -8,6 +9,7 @@
 #include <cstring>
 #include <iterator>
 #include <limits>
+#include <numeric>
 
 #include "engine/device/cpu/kernels.hpp"
 #include "engine/device/cpu/packed.hpp"

@@ -26,7 +26,14 @@ struct AttentionTile {
 /// Floats of scratch that a tile needs.
 std::size_t attention_scratch_floats(std::uint32_t n_queries, std::uint32_t d_head);
 
-inline constexpr std::uint32_t kMaxTileQueries = 64;
+/// Floats of a key block's part: for each query a maximum, a sum and an output.
+constexpr std::size_t attention_part_floats(std::uint32_t n_queries, std::uint32_t d_head) {
+  return static_cast<std::size_t>(n_queries) * (2 + d_head);
+}
+
+inline constexpr std::uint32_t kKeyBlockTok =
+    128;  // keys whose weights share a maximum (DESIGN rule 5)
+inline constexpr std::uint32_t kMaxTileQueries = 128;
 
 /// What happens to a finished dot product v of output o: out = v (+ bias[o]) (+ out).
 struct Epilogue {
@@ -34,25 +41,34 @@ struct Epilogue {
   bool is_added = false;
 };
 
-/// Multiplies one packed row group (16 outputs) with n_tokens quantised rows.
-/// `act` is [n_tokens][act_stride] Q8Block; writes out[t·out_stride + 0..15].
-using GemmQ8 = void (*)(const std::byte* group, const Q8Block* act, std::size_t act_stride,
-                        std::uint32_t n_tokens, std::uint32_t n_in, float* out,
-                        std::size_t out_stride, const Epilogue& epilogue);
+/// One packed row group (16 outputs) times n_tokens rows of activations: out[t·out_stride + 0..15].
+template <class Element>
+struct Product {
+  const std::byte* group;
+  const Element* act;      // [n_tokens] rows
+  std::size_t act_stride;  // elements from row to row
+  std::uint32_t n_tokens;
+  std::uint32_t n_in;
+  float* out;
+  std::size_t out_stride;
+  Epilogue epilogue = {};
+  std::byte* scratch = nullptr;  // panel_bytes(n_in), aligned to 64; none: always token by token
+};
+using ProductQ8 = Product<Q8Block>;  // quantised weights
+using ProductF32 = Product<float>;   // float weights
+using GemmQ8 = void (*)(const ProductQ8& product);
+using GemmF32 = void (*)(const ProductF32& product);
 
-/// The same for float weights and f32 rows [n_tokens][x_stride].
-using GemmF32 = void (*)(const std::byte* group, const float* x, std::size_t x_stride,
-                         std::uint32_t n_tokens, std::uint32_t n_in, float* out,
-                         std::size_t out_stride, const Epilogue& epilogue);
+/// Scratch in which a row group is unpacked for many tokens: codes, two scales and a minimum for each 32 inputs.
+constexpr std::size_t panel_bytes(std::uint32_t n_in) {
+  return static_cast<std::size_t>(n_in / kQ8BlockLen) * (512 + 3 * 16 * sizeof(float));
+}
 
 struct KernelTable {
   Isa isa;
 
-  GemmQ8 gemm_q8(QuantType type) const;    // null if the type's weights are floats
-  GemmF32 gemm_f32(QuantType type) const;  // null if the type's weights are quantised
-
-  GemmQ8 q8_0, q4_1, q5_0, q4_k, q6_k;
-  GemmF32 f32, f16, bf16;
+  GemmQ8 (*gemm_q8)(QuantType type);    // null if the type's weights are floats
+  GemmF32 (*gemm_f32)(QuantType type);  // null if the type's weights are quantised
 
   /// x [n] f32 -> blocks [ceil(n/32)]; the tail of the last block is zero.
   void (*quantise)(const float* x, std::uint32_t n, Q8Block* blocks);
@@ -66,6 +82,11 @@ struct KernelTable {
   void (*store_kv[2])(const float* k, const float* v, std::uint32_t d_head, std::uint32_t lane,
                       std::byte* block);
   void (*attention[2])(const AttentionTile& tile);
+  /// The same in parts that several threads can compute: each key block (128 keys) of [begin, end) leaves what it finds
+  /// in `parts`, and when all have, merge_parts() makes the output. `parts` is attention_part_floats() a key block.
+  void (*attention_part[2])(const AttentionTile& tile, std::uint32_t key_block_begin,
+                            std::uint32_t key_block_end, float* parts);
+  void (*merge_parts)(const AttentionTile& tile, float* parts);
 };
 
 /// The table of an instruction set that supported_isas() lists.
@@ -78,6 +99,9 @@ namespace avx2 {
 extern const KernelTable kKernels;
 }
 namespace avx512 {
+extern const KernelTable kKernels;
+}
+namespace amx {
 extern const KernelTable kKernels;
 }
 

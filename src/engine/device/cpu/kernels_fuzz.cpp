@@ -18,6 +18,10 @@ bool is_same(float a, float b) {
          (std::isnan(a) && std::isnan(b));
 }
 
+struct alignas(64) Line {
+  std::byte bytes[64];
+};
+
 std::vector<float> multiply(const KernelTable& table, QuantType type,
                             const std::vector<std::byte>& group, const std::vector<float>& x,
                             std::uint32_t n_tokens, std::uint32_t n_in) {
@@ -26,9 +30,23 @@ std::vector<float> multiply(const KernelTable& table, QuantType type,
     std::vector<Q8Block> blocks(n_tokens * (n_in / 32));
     for (std::uint32_t t = 0; t < n_tokens; ++t)
       table.quantise(&x[t * n_in], n_in, &blocks[t * (n_in / 32)]);
-    gemm(group.data(), blocks.data(), n_in / 32, n_tokens, n_in, out.data(), 16, {});
+    std::vector<Line> scratch(panel_bytes(n_in) / sizeof(Line));
+    gemm({.group = group.data(),
+          .act = blocks.data(),
+          .act_stride = n_in / 32,
+          .n_tokens = n_tokens,
+          .n_in = n_in,
+          .out = out.data(),
+          .out_stride = 16,
+          .scratch = scratch.data()->bytes});
   } else {
-    table.gemm_f32(type)(group.data(), x.data(), n_in, n_tokens, n_in, out.data(), 16, {});
+    table.gemm_f32(type)({.group = group.data(),
+                          .act = x.data(),
+                          .act_stride = n_in,
+                          .n_tokens = n_tokens,
+                          .n_in = n_in,
+                          .out = out.data(),
+                          .out_stride = 16});
   }
   return out;
 }
@@ -42,7 +60,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   constexpr std::uint32_t kInputs = 256;
   if (size < 3) return 0;
   const QuantType type = kTypes[data[0] % 8];
-  const std::uint32_t n_tokens = 1 + data[1] % 11;
+  const std::uint32_t n_tokens = 1 + data[1] % 35;
   std::vector<std::byte> group(packed_group_bytes(type, kInputs));
   std::vector<float> x(n_tokens * kInputs);
   for (std::size_t i = 0; i < group.size(); ++i) group[i] = std::byte{data[2 + i % (size - 2)]};

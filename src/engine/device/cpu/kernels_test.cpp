@@ -105,15 +105,35 @@ std::vector<Q8Block> quantise(const KernelTable& table, const std::vector<float>
   return blocks;
 }
 
+struct alignas(64) Line {
+  std::byte bytes[64];
+};
+
 std::vector<float> multiply(const KernelTable& table, QuantType type, const PackedMatrix& w,
                             const std::vector<float>& x, std::uint32_t n_tokens, std::uint32_t n_in,
                             const Epilogue& epilogue) {
   std::vector<float> out(std::size_t{n_tokens} * 16, 0.25F);
   if (const GemmQ8 gemm = table.gemm_q8(type)) {
     const std::vector<Q8Block> blocks = quantise(table, x, n_in);
-    gemm(w.group(0), blocks.data(), n_in / 32, n_tokens, n_in, out.data(), 16, epilogue);
+    std::vector<Line> scratch(panel_bytes(n_in) / sizeof(Line));
+    gemm({.group = w.group(0),
+          .act = blocks.data(),
+          .act_stride = n_in / 32,
+          .n_tokens = n_tokens,
+          .n_in = n_in,
+          .out = out.data(),
+          .out_stride = 16,
+          .epilogue = epilogue,
+          .scratch = scratch.data()->bytes});
   } else {
-    table.gemm_f32(type)(w.group(0), x.data(), n_in, n_tokens, n_in, out.data(), 16, epilogue);
+    table.gemm_f32(type)({.group = w.group(0),
+                          .act = x.data(),
+                          .act_stride = n_in,
+                          .n_tokens = n_tokens,
+                          .n_in = n_in,
+                          .out = out.data(),
+                          .out_stride = 16,
+                          .epilogue = epilogue});
   }
   return out;
 }
@@ -137,10 +157,11 @@ TEST(Pack, KeepsEveryValueOfEveryType) {
 TEST(Kernels, MultiplyWithTheSameBitsOnEveryInstructionSet) {
   std::mt19937 random(2);
   for (const QuantType type : kTypes) {
-    for (const std::uint32_t n_in : {256U, 768U, 4864U}) {
+    for (const std::uint32_t n_in : {96U, 256U, 576U, 768U, 4864U}) {
+      if (n_in % block_shape(type).n_elements != 0) continue;
       const PackedMatrix w = pack(type, random_matrix(random, type, 16, n_in), 16, n_in);
       const std::vector<float> bias = random_floats(random, 16);
-      for (const std::uint32_t n_tokens : {1U, 2U, 3U, 4U, 7U, 8U, 9U, 16U, 21U}) {
+      for (const std::uint32_t n_tokens : {1U, 2U, 3U, 4U, 7U, 8U, 9U, 16U, 21U, 37U}) {
         const std::vector<float> x = activations(random, n_tokens, n_in);
         const Epilogue epilogue{.bias = n_tokens % 2 == 0 ? bias.data() : nullptr,
                                 .is_added = n_tokens % 3 == 0};

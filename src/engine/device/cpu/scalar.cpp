@@ -7,6 +7,7 @@ struct V {
   static constexpr Isa kIsa = Isa::kScalar;
   static constexpr int kTokenTile = 4;
   static constexpr int kQueryTile = 4;
+  static constexpr std::uint32_t kPanelTokens = 16;
 
   struct F {
     float v[16];
@@ -58,6 +59,9 @@ struct V {
   static F max(F a, F b) {
     return lanes([&](int i) { return a.v[i] > b.v[i] ? a.v[i] : b.v[i]; });
   }
+  static F negate(F a) {
+    return lanes([&](int i) { return -a.v[i]; });
+  }
   static F abs(F a) {
     return lanes([&](int i) { return std::fabs(a.v[i]); });
   }
@@ -68,6 +72,29 @@ struct V {
   }
   static F zero_where_less(F x, F limit, F a) {
     return lanes([&](int i) { return x.v[i] < limit.v[i] ? 0.0F : a.v[i]; });
+  }
+
+  /// The one tree that joins 16 lanes: i + (i+8), then +4, +2, +1.
+  static float sum_lanes(F a) {
+    for (int half = 8; half > 0; half /= 2) {
+      for (int i = 0; i < half; ++i) a.v[i] += a.v[i + half];
+    }
+    return a.v[0];
+  }
+  static float max_lanes(F a) {
+    for (int half = 8; half > 0; half /= 2) {
+      for (int i = 0; i < half; ++i) a.v[i] = a.v[i] > a.v[i + half] ? a.v[i] : a.v[i + half];
+    }
+    return a.v[0];
+  }
+  /// False if any lane is greater, or NaN.
+  static bool all_at_most(F a, float limit) {
+    return std::all_of(a.v, a.v + 16, [&](float x) { return x <= limit; });
+  }
+  /// p[0], p[2], ... p[30] and p[1], p[3], ... p[31]
+  static void load_pairs(const float* p, F& first, F& second) {
+    first = lanes([&](int i) { return p[2 * i]; });
+    second = lanes([&](int i) { return p[2 * i + 1]; });
   }
 
   static F load_f16(const std::uint16_t* p) {
@@ -113,11 +140,23 @@ struct V {
     for (int i = 0; i < 16; ++i) p[i] = static_cast<std::int8_t>(a.v[i]);
   }
 
+  static constexpr bool kHasTiles = false;
+  template <class Type>
+  static B panel_codes(B codes) {
+    return codes;
+  }
+  /// p[0] = sum of a's lanes, p[1] = of b's.
+  static void store_sums(std::int32_t* p, I a, I b) {
+    p[0] = std::accumulate(a.v, a.v + 16, 0);
+    p[1] = std::accumulate(b.v, b.v + 16, 0);
+  }
+
   static B load_bytes(const std::uint8_t* p) {
     B out;
     std::memcpy(out.v, p, sizeof out.v);
     return out;
   }
+  static void store_bytes(std::uint8_t* p, B a) { std::memcpy(p, a.v, sizeof a.v); }
   static B low_nibbles(B a) {
     for (std::uint8_t& x : a.v) x &= 15;
     return a;
@@ -143,10 +182,14 @@ struct V {
     return acc;
   }
   /// Signed weights are stored plus 128.
-  static B load_signed(const std::uint8_t* p) { return load_bytes(p); }
+  static B as_signed(B stored) { return stored; }
   static I begin_signed(std::int32_t sum) { return set_int(-128 * sum); }
   static I dot_signed(I acc, B w, const std::int8_t* a4) { return dot_unsigned(acc, w, a4); }
 };
+
+#include "engine/device/cpu/generic/panel.inl"
+
+#include "engine/device/cpu/generic/panel_vector.inl"
 
 #include "engine/device/cpu/generic/all.inl"
 

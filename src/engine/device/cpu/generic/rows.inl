@@ -17,25 +17,6 @@ inline V::F exp_lanes(V::F x) {
   return V::zero_where_less(x, V::set(kExpZeroBelow), V::mul(p, V::power_of_two(shifted)));
 }
 
-/// The one tree that joins 16 partial sums (k mod 16): i + (i+8), then +4, +2, +1.
-inline float sum_lanes(V::F x) {
-  alignas(64) float lane[16];
-  V::store(lane, x);
-  for (int half = 8; half > 0; half /= 2) {
-    for (int i = 0; i < half; ++i) lane[i] += lane[i + half];
-  }
-  return lane[0];
-}
-
-inline float max_lanes(V::F x) {
-  alignas(64) float lane[16];
-  V::store(lane, x);
-  for (int half = 8; half > 0; half /= 2) {
-    for (int i = 0; i < half; ++i) lane[i] = lane[i] > lane[i + half] ? lane[i] : lane[i + half];
-  }
-  return lane[0];
-}
-
 inline void rms_norm(const float* x, const float* gain, std::uint32_t n, float eps, float* y) {
   V::F partial = V::set(0.0F);
   std::uint32_t k = 0;
@@ -49,48 +30,44 @@ inline void rms_norm(const float* x, const float* gain, std::uint32_t n, float e
     const V::F v = V::load(tail);
     partial = V::fma(v, v, partial);
   }
-  const float scale = 1.0F / std::sqrt(sum_lanes(partial) / static_cast<float>(n) + eps);
+  const float scale = 1.0F / std::sqrt(V::sum_lanes(partial) / static_cast<float>(n) + eps);
   const V::F s = V::set(scale);
   for (k = 0; k + 16 <= n; k += 16)
     V::store(y + k, V::mul(V::mul(V::load(x + k), s), V::load(gain + k)));
   for (; k < n; ++k) y[k] = x[k] * scale * gain[k];
 }
 
-inline void quantise(const float* x, std::uint32_t n, Q8Block* blocks) {
-  for (std::uint32_t k = 0; k < n; k += kQ8BlockLen, ++blocks) {
-    alignas(64) float values[kQ8BlockLen];
-    const float* source = x + k;
-    if (k + kQ8BlockLen > n) {
-      std::memset(values, 0, sizeof values);
-      std::memcpy(values, x + k, (n - k) * sizeof(float));
-      source = values;
-    }
-    const V::F lo = V::load(source);
-    const V::F hi = V::load(source + 16);
-    const V::F magnitude = V::max(V::abs(lo), V::abs(hi));
-    const float amax = max_lanes(magnitude);
-    // A sum of x·0 is zero exactly when all are finite: max() alone may lose a NaN.
-    const float check = sum_lanes(V::add(V::mul(lo, V::set(0.0F)), V::mul(hi, V::set(0.0F))));
-    const bool is_finite = check == 0.0F;
-    const bool is_zero = !(amax >= kSmallestAmax);
-    const float inverse = is_zero || !is_finite ? 0.0F : 127.0F / amax;
-    blocks->d = !is_finite ? std::numeric_limits<float>::quiet_NaN()
-                : is_zero  ? 0.0F
-                           : amax / 127.0F;
-    const V::F scale = V::set(inverse);
-    const V::F safe_lo = is_finite ? V::mul(lo, scale) : V::set(0.0F);
-    const V::F safe_hi = is_finite ? V::mul(hi, scale) : V::set(0.0F);
-    V::store_int8(blocks->q, V::to_int(safe_lo));
-    V::store_int8(blocks->q + 16, V::to_int(safe_hi));
-    std::int32_t sums[2] = {0, 0};
-    for (int i = 0; i < 16; ++i) {
-      sums[0] += blocks->q[i];
-      sums[1] += blocks->q[i + 16];
-    }
-    blocks->sum16[0] = sums[0];
-    blocks->sum16[1] = sums[1];
-    blocks->d_sum = blocks->d * static_cast<float>(sums[0] + sums[1]);
+/// One block of 32 values.
+inline void quantise_block(const float* values, Q8Block& block) {
+  const V::F lo = V::load(values);
+  const V::F hi = V::load(values + 16);
+  const V::F abs_lo = V::abs(lo);
+  const V::F abs_hi = V::abs(hi);
+  constexpr float kLargest = std::numeric_limits<float>::max();
+  if (!V::all_at_most(abs_lo, kLargest) || !V::all_at_most(abs_hi, kLargest)) {
+    block = {.q = {}, .d = std::numeric_limits<float>::quiet_NaN(), .d_sum = 0.0F, .sum16 = {}};
+    block.d_sum = block.d;
+    return;
   }
+  const float amax = V::max_lanes(V::max(abs_lo, abs_hi));
+  const bool is_zero = amax < kSmallestAmax;
+  const V::F scale = V::set(is_zero ? 0.0F : 127.0F / amax);
+  const auto q_lo = V::to_int(V::mul(lo, scale));
+  const auto q_hi = V::to_int(V::mul(hi, scale));
+  V::store_int8(block.q, q_lo);
+  V::store_int8(block.q + 16, q_hi);
+  V::store_sums(block.sum16, q_lo, q_hi);
+  block.d = is_zero ? 0.0F : amax / 127.0F;
+  block.d_sum = block.d * static_cast<float>(block.sum16[0] + block.sum16[1]);
+}
+
+inline void quantise(const float* x, std::uint32_t n, Q8Block* blocks) {
+  std::uint32_t k = 0;
+  for (; k + kQ8BlockLen <= n; k += kQ8BlockLen) quantise_block(x + k, *blocks++);
+  if (k == n) return;
+  alignas(64) float tail[kQ8BlockLen] = {};
+  std::memcpy(tail, x + k, (n - k) * sizeof(float));
+  quantise_block(tail, *blocks);
 }
 
 inline void swiglu(const float* gate, const float* up, std::uint32_t n, float* y) {
@@ -103,20 +80,31 @@ inline void swiglu(const float* gate, const float* up, std::uint32_t n, float* y
 }
 
 /// (x0, x1) -> (x0·cos - x1·sin, x0·sin + x1·cos)
+inline void rope_pair(float& x0, float& x1, const float* cos_sin) {
+  const float y0 = V::fma1(x0, cos_sin[0], -(x1 * cos_sin[1]));
+  const float y1 = V::fma1(x0, cos_sin[1], x1 * cos_sin[0]);
+  x0 = y0;
+  x1 = y1;
+}
+
 inline void rope(float* head, std::uint32_t d_rope, bool is_interleaved, const float* cos_sin) {
   const std::uint32_t n_pairs = d_rope / 2;
-  const std::uint32_t step = is_interleaved ? 2 : 1;
-  const std::uint32_t distance = is_interleaved ? 1 : n_pairs;
-  for (std::uint32_t i = 0; i < n_pairs; ++i) {
-    float& x0 = head[i * step];
-    float& x1 = head[i * step + distance];
-    const float c = cos_sin[2 * i];
-    const float s = cos_sin[2 * i + 1];
-    const float y0 = V::fma1(x0, c, -(x1 * s));
-    const float y1 = V::fma1(x0, s, x1 * c);
-    x0 = y0;
-    x1 = y1;
+  if (is_interleaved) {
+    for (std::uint32_t i = 0; i < n_pairs; ++i)
+      rope_pair(head[2 * i], head[2 * i + 1], cos_sin + 2 * i);
+    return;
   }
+  std::uint32_t i = 0;
+  for (; i + 16 <= n_pairs; i += 16) {
+    V::F c, s;
+    V::load_pairs(cos_sin + 2 * i, c, s);
+    const V::F x0 = V::load(head + i);
+    const V::F x1 = V::load(head + n_pairs + i);
+    const V::F minus_s = V::mul(s, V::set(-1.0F));
+    V::store(head + i, V::fma(x0, c, V::mul(x1, minus_s)));
+    V::store(head + n_pairs + i, V::fma(x0, s, V::mul(x1, c)));
+  }
+  for (; i < n_pairs; ++i) rope_pair(head[i], head[n_pairs + i], cos_sin + 2 * i);
 }
 
 template <class Element>

@@ -1,0 +1,143 @@
+// The AMX-INT8 kernels: AVX-512's, but many tokens multiply by matrix tiles.
+#include "engine/device/cpu/kernel_includes.hpp"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+DW_TARGET_BEGIN("amx-tile,amx-int8,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")
+
+namespace deepwell::engine::amx {
+
+#include "engine/device/cpu/avx512_vector.inl"
+
+struct V : Avx512 {
+  static constexpr Isa kIsa = Isa::kAmx;
+  static constexpr std::uint32_t kPanelTokens = 16;
+  static constexpr bool kHasTiles = true;
+  /// Tiles multiply signed codes, vectors unsigned ones.
+  template <class Type>
+  static B panel_codes(B codes) {
+    if constexpr (Type::kScalesPerSpan == 1) return sub_bytes(codes, Type::kOffset);
+    return codes;
+  }
+};
+
+#include "engine/device/cpu/generic/panel.inl"
+
+constexpr int kTileTokens = 16;
+constexpr int kTiles = 4;  // for results
+
+/// What LDTILECFG reads (Intel SDM, volume 1, 18.2).
+struct alignas(64) TileConfig {
+  std::uint8_t palette = 1;
+  std::uint8_t start_row = 0;
+  std::uint8_t reserved[14] = {};
+  std::uint16_t n_column_bytes[16] = {};
+  std::uint8_t n_rows[16] = {};
+};
+
+/// Tiles 0-3: int32 results, 16 tokens x 16 outputs. Tiles 4-5: 16 tokens x 32 inputs. Tiles 6-7: 32 inputs x 16
+/// outputs, four inputs interleaved, which is how a row group is packed.
+inline void configure_tiles() {
+  TileConfig config;
+  for (int t = 0; t < 8; ++t) {
+    config.n_rows[t] = t < 6 ? kTileTokens : kQ8BlockLen / 4;
+    config.n_column_bytes[t] = t == 4 || t == 5 ? kQ8BlockLen : 64;
+  }
+  _tile_loadconfig(&config);
+}
+
+/// results[i] [16 tokens][16 outputs] = the exact products of span first + i, i < kSpans.
+template <int kSpans>
+inline void multiply_spans(const Panel& panel, const ProductQ8& p, std::size_t token,
+                           std::size_t first, std::int32_t* results) {
+  static_assert(kSpans == 1 || kSpans == kTiles);
+  const std::size_t stride = p.act_stride * sizeof(Q8Block);
+  const Q8Block* a = p.act + token * p.act_stride + first;
+  const std::uint8_t* w = panel.codes + first * 512;
+  // The intrinsics take a tile's number as it stands.
+  _tile_zero(0);
+  _tile_loadd(4, a[0].q, stride);
+  _tile_loadd(6, w, 64);
+  _tile_dpbssd(0, 4, 6);
+  if constexpr (kSpans == kTiles) {
+    _tile_zero(1);
+    _tile_loadd(5, a[1].q, stride);
+    _tile_loadd(7, w + 512, 64);
+    _tile_dpbssd(1, 5, 7);
+    _tile_zero(2);
+    _tile_loadd(4, a[2].q, stride);
+    _tile_loadd(6, w + 1024, 64);
+    _tile_dpbssd(2, 4, 6);
+    _tile_zero(3);
+    _tile_loadd(5, a[3].q, stride);
+    _tile_loadd(7, w + 1536, 64);
+    _tile_dpbssd(3, 5, 7);
+  }
+  _tile_stored(0, results, 64);
+  if constexpr (kSpans == kTiles) {
+    _tile_stored(1, results + 256, 64);
+    _tile_stored(2, results + 512, 64);
+    _tile_stored(3, results + 768, 64);
+  }
+}
+
+/// acc[t] + span s · token t, from the exact products.
+template <class Type>
+inline void add_results(const Panel& panel, const Q8Block* const (&a)[kTileTokens], std::size_t s,
+                        const std::int32_t* results, V::F (&acc)[kTileTokens]) {
+  const V::F scale = V::load(panel.scales + s * 16);
+  DW_UNROLL for (int t = 0; t < kTileTokens; ++t) {
+    const V::F dot = V::to_float(_mm512_load_si512(results + 16 * t));
+    acc[t] = V::fma(V::mul(scale, V::set(a[t][s].d)), dot, acc[t]);
+  }
+  if constexpr (Type::kHasMin) {
+    const V::F min = V::load(panel.minima + s * 16);
+    DW_UNROLL for (int t = 0; t < kTileTokens; ++t) acc[t] =
+        V::fma(min, V::set(a[t][s].d_sum), acc[t]);
+  }
+}
+
+template <class Type>
+[[gnu::noinline]] void multiply_panel_tile(const Panel& panel, const ProductQ8& p,
+                                           std::size_t token) {
+  alignas(64) std::int32_t buffers[2][kTiles * 256];
+  const Q8Block* a[kTileTokens];
+  V::F acc[kTileTokens];
+  DW_UNROLL for (int t = 0; t < kTileTokens; ++t) {
+    a[t] = p.act + (token + static_cast<std::size_t>(t)) * p.act_stride;
+    acc[t] = V::set(0.0F);
+  }
+  const std::size_t n_batches = panel.n_spans / kTiles;
+  if (n_batches > 0) multiply_spans<kTiles>(panel, p, token, 0, buffers[0]);
+  for (std::size_t batch = 0; batch < n_batches; ++batch) {
+    // The tiles work on the next batch while the vectors scale this one.
+    if (batch + 1 < n_batches)
+      multiply_spans<kTiles>(panel, p, token, (batch + 1) * kTiles, buffers[(batch + 1) % 2]);
+    for (std::size_t i = 0; i < kTiles; ++i)
+      add_results<Type>(panel, a, batch * kTiles + i, buffers[batch % 2] + i * 256, acc);
+  }
+  for (std::size_t s = n_batches * kTiles; s < panel.n_spans; ++s) {
+    multiply_spans<1>(panel, p, token, s, buffers[0]);
+    add_results<Type>(panel, a, s, buffers[0], acc);
+  }
+  store_tile<kTileTokens>(acc, p.out + token * p.out_stride, p.out_stride, p.epilogue);
+}
+
+template <class Type>
+std::uint32_t multiply_panel_tiles(const Panel& panel, const ProductQ8& p) {
+  configure_tiles();
+  std::uint32_t t = 0;
+  for (; t + kTileTokens <= p.n_tokens; t += kTileTokens) multiply_panel_tile<Type>(panel, p, t);
+  _tile_release();  // the system need not save what nobody uses
+  return t;
+}
+
+#include "engine/device/cpu/generic/panel_vector.inl"
+
+#include "engine/device/cpu/generic/all.inl"
+
+}  // namespace deepwell::engine::amx
+
+DW_TARGET_END
+#endif

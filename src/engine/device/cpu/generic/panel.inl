@@ -1,0 +1,53 @@
+// A panel: one row group whose codes and scales were unpacked once, for many tokens to pass by.
+// Included inside each ISA's namespace and target region; no include guard on purpose.
+
+#include "engine/device/cpu/generic/types.inl"
+
+#include "engine/device/cpu/generic/spans.inl"
+
+/// Lies in the caller's scratch: codes [n_spans][8][64], scales [n_spans][kScalesPerSpan][16] f32, then minima
+/// [n_spans][16] f32. Codes as V::panel_codes() gives them: as they are, or int8 where signed ones are multiplied.
+struct Panel {
+  std::uint8_t* codes;
+  float* scales;
+  float* minima;
+  std::size_t n_spans;
+};
+
+template <class Type>
+Panel unpack_panel(const std::byte* group, std::uint32_t n_in, std::byte* scratch) {
+  using Block = typename Type::Block;
+  const auto* blocks = reinterpret_cast<const Block*>(group);
+  constexpr std::size_t kSpans = Block::kInputs / kQ8BlockLen;
+  Panel panel{.n_spans = n_in / kQ8BlockLen};
+  panel.codes = reinterpret_cast<std::uint8_t*>(scratch);
+  panel.scales = reinterpret_cast<float*>(scratch + panel.n_spans * 512);
+  panel.minima = panel.scales + panel.n_spans * 16 * Type::kScalesPerSpan;
+  for (std::size_t s = 0; s < panel.n_spans; ++s) {
+    const Span<Type> w = load_span<Type>(blocks[s / kSpans], s % kSpans);
+    DW_UNROLL for (int g = 0; g < 8; ++g) {
+      V::store_bytes(panel.codes + s * 512 + static_cast<std::size_t>(g) * 64,
+                     V::template panel_codes<Type>(w.codes[g]));
+    }
+    DW_UNROLL for (std::size_t i = 0; i < Type::kScalesPerSpan; ++i)
+        V::store(panel.scales + (s * Type::kScalesPerSpan + i) * 16, w.scale[i]);
+    if constexpr (Type::kHasMin) V::store(panel.minima + s * 16, w.min);
+  }
+  return panel;
+}
+
+template <class Type>
+inline Span<Type> load_span(const Panel& panel, std::size_t s) {
+  Span<Type> w;
+  DW_UNROLL for (int g = 0; g < 8; ++g) w.codes[g] =
+      V::load_bytes(panel.codes + s * 512 + static_cast<std::size_t>(g) * 64);
+  DW_UNROLL for (std::size_t i = 0; i < Type::kScalesPerSpan; ++i) w.scale[i] =
+      V::load(panel.scales + (s * Type::kScalesPerSpan + i) * 16);
+  if constexpr (Type::kHasMin) w.min = V::load(panel.minima + s * 16);
+  return w;
+}
+
+/// The panel times 16 tokens at once, where an ISA has matrix tiles (V::kHasTiles). Returns how many tokens, from the
+/// first on, it has done.
+template <class Type>
+std::uint32_t multiply_panel_tiles(const Panel& panel, const ProductQ8& p);
