@@ -12,6 +12,7 @@ struct V {
   static constexpr Isa kIsa = Isa::kAvx2;
   static constexpr int kTokenTile = 4;
   static constexpr int kQueryTile = 6;
+  static constexpr std::uint32_t kPanelTokens = 16;
 
   struct F {
     __m256 lo, hi;
@@ -47,6 +48,10 @@ struct V {
   static F abs(F a) {
     const __m256 sign = _mm256_set1_ps(-0.0F);
     return {_mm256_andnot_ps(sign, a.lo), _mm256_andnot_ps(sign, a.hi)};
+  }
+  static F negate(F a) {
+    const __m256 sign = _mm256_set1_ps(-0.0F);
+    return {_mm256_xor_ps(sign, a.lo), _mm256_xor_ps(sign, a.hi)};
   }
   static __m256 power_of_two(__m256 shifted) {
     const __m256i exponent = _mm256_slli_epi32(_mm256_castps_si256(shifted), 23);
@@ -132,6 +137,11 @@ struct V {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(lo, hi));
   }
 
+  static constexpr bool kHasTiles = false;
+  template <class Type>
+  static B panel_codes(B codes) {
+    return codes;
+  }
   static void store_sums(std::int32_t* p, I a, I b) {
     const __m256i pairs =
         _mm256_hadd_epi32(_mm256_add_epi32(a.lo, a.hi), _mm256_add_epi32(b.lo, b.hi));
@@ -144,6 +154,11 @@ struct V {
   static B load_bytes(const std::uint8_t* p) {
     const auto* q = reinterpret_cast<const __m256i*>(p);
     return {_mm256_loadu_si256(q), _mm256_loadu_si256(q + 1)};
+  }
+  static void store_bytes(std::uint8_t* p, B a) {
+    auto* q = reinterpret_cast<__m256i*>(p);
+    _mm256_storeu_si256(q, a.lo);
+    _mm256_storeu_si256(q + 1, a.hi);
   }
   static B low_nibbles(B a) {
     const __m256i mask = _mm256_set1_epi8(15);
@@ -177,8 +192,7 @@ struct V {
     const __m256i a = broadcast4(a4);
     return {dot_unsigned(acc.lo, w.lo, a), dot_unsigned(acc.hi, w.hi, a)};
   }
-  static B load_signed(const std::uint8_t* p) {
-    const B stored = load_bytes(p);
+  static B as_signed(B stored) {
     const __m256i flip = _mm256_set1_epi8(static_cast<char>(0x80));
     return {_mm256_xor_si256(stored.lo, flip), _mm256_xor_si256(stored.hi, flip)};
   }
@@ -189,6 +203,10 @@ struct V {
             dot_unsigned(acc.hi, _mm256_abs_epi8(w.hi), _mm256_sign_epi8(a, w.hi))};
   }
 };
+
+#include "engine/device/cpu/generic/panel.inl"
+
+#include "engine/device/cpu/generic/panel_vector.inl"
 
 #include "engine/device/cpu/generic/all.inl"
 

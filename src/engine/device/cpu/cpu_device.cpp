@@ -18,7 +18,7 @@ namespace {
 constexpr std::uint32_t kRowChunk = 8;  // rows in a chunk of a row-wise operation
 constexpr std::uint32_t kRowPanel =
     128;  // rows whose activations stay in cache while a chunk's weights pass by
-constexpr std::uint32_t kGluPanel = 32;  // rows of gate and up results held on one thread
+constexpr std::uint32_t kGluPanel = 128;  // rows of gate and up results held on one thread
 constexpr std::uint32_t kWide =
     2 * kRowGroup;  // outputs of gate and up that a thread makes at once
 constexpr std::size_t kGluFloats = 2 * kGluPanel * kWide;
@@ -137,7 +137,10 @@ Status CpuDevice::end_load() {
   }
   const std::size_t n_floats = std::max<std::size_t>(
       kGluFloats, attention_scratch_floats(kMaxTileQueries, kv_shape_.d_head));
-  for (ThreadScratch& scratch : scratch_) scratch.floats.resize(n_floats);
+  for (ThreadScratch& scratch : scratch_) {
+    scratch.floats.resize(n_floats);
+    DW_ASSIGN(scratch.panel, CpuMemory::allocate(panel_bytes(round_up(max_act_width_, 32))));
+  }
   if (const std::size_t n_parts = n_attention_part_floats(); n_parts > 0) {
     DW_ASSIGN(attention_parts_, CpuMemory::allocate(n_parts * sizeof(float)));
   }
@@ -267,13 +270,27 @@ CpuDevice::ActSlot& CpuDevice::realise(Act act, bool needs_q8) {
 /// One row group times `n_rows` rows from `row` on.
 void CpuDevice::multiply(ActSlot& act, const PackedWeight& w, std::uint32_t group,
                          std::uint32_t row, std::uint32_t n_rows, float* out,
-                         std::size_t out_stride, const Epilogue& epilogue) {
+                         std::size_t out_stride, const Epilogue& epilogue, std::uint32_t thread) {
   const std::byte* packed = w.packed.data() + group * w.group_bytes;
   if (const GemmQ8 gemm = kernels_.gemm_q8(w.type)) {
-    gemm(packed, act.q8(row), act.n_q8_blocks, n_rows, w.n_in, out, out_stride, epilogue);
+    gemm({.group = packed,
+          .act = act.q8(row),
+          .act_stride = act.n_q8_blocks,
+          .n_tokens = n_rows,
+          .n_in = w.n_in,
+          .out = out,
+          .out_stride = out_stride,
+          .epilogue = epilogue,
+          .scratch = scratch_[thread].panel.data()});
   } else {
-    kernels_.gemm_f32(w.type)(packed, act.f32(row), act.stride, n_rows, w.n_in, out, out_stride,
-                              epilogue);
+    kernels_.gemm_f32(w.type)({.group = packed,
+                               .act = act.f32(row),
+                               .act_stride = act.stride,
+                               .n_tokens = n_rows,
+                               .n_in = w.n_in,
+                               .out = out,
+                               .out_stride = out_stride,
+                               .epilogue = epilogue});
   }
 }
 
@@ -286,7 +303,7 @@ void CpuDevice::run_linear(Act act, std::span<const LinearOut> outs, bool is_add
   }
   ActSlot& slot = realise(act, needs_q8);
   const std::uint32_t per_chunk = std::clamp(n_groups / (pool_.n_threads() * 8), 1U, 8U);
-  run(ceil_div(n_groups, per_chunk), [&](std::uint32_t chunk, std::uint32_t) {
+  run(ceil_div(n_groups, per_chunk), [&](std::uint32_t chunk, std::uint32_t thread) {
     for (std::uint32_t row = 0; row < n_rows_; row += kRowPanel) {
       const std::uint32_t n_rows = std::min(kRowPanel, n_rows_ - row);
       std::uint32_t first = 0;  // of `out`, counted over all outs
@@ -301,7 +318,7 @@ void CpuDevice::run_linear(Act act, std::span<const LinearOut> outs, bool is_add
           const Epilogue epilogue{.bias = bias == nullptr ? nullptr : bias + group * kRowGroup,
                                   .is_added = is_added};
           multiply(slot, weights_[out.weight.index], group, row, n_rows,
-                   rows.row(row) + group * kRowGroup, rows.stride, epilogue);
+                   rows.row(row) + group * kRowGroup, rows.stride, epilogue, thread);
         }
         first += n_here;
       }
@@ -326,8 +343,8 @@ void CpuDevice::glu_chunk(ActSlot& in, const PackedWeight& gate, const PackedWei
   for (std::uint32_t row = 0; row < n_rows_; row += kGluPanel) {
     const std::uint32_t n_rows = std::min(kGluPanel, n_rows_ - row);
     for (std::uint32_t i = 0; i < n_here; ++i) {
-      multiply(in, gate, 2 * chunk + i, row, n_rows, gates + i * kRowGroup, kWide, {});
-      multiply(in, up, 2 * chunk + i, row, n_rows, ups + i * kRowGroup, kWide, {});
+      multiply(in, gate, 2 * chunk + i, row, n_rows, gates + i * kRowGroup, kWide, {}, thread);
+      multiply(in, up, 2 * chunk + i, row, n_rows, ups + i * kRowGroup, kWide, {}, thread);
     }
     for (std::uint32_t r = 0; r < n_rows; ++r) {
       float* result = out.f32(row + r) + chunk * kWide;

@@ -92,6 +92,7 @@ class CpuDevice final : public Device {
   struct ThreadScratch {
     std::vector<float> floats;
     std::vector<const std::byte*> kv_blocks;
+    CpuMemory panel;  // one row group unpacked
   };
 
   Result<PackedWeight> pack(QuantType type, std::uint32_t n_out, std::uint32_t n_in,
@@ -102,7 +103,8 @@ class CpuDevice final : public Device {
   ActSlot& realise(Act act, bool needs_q8);
   bool is_quantised(Weight w) const;
   void multiply(ActSlot& act, const PackedWeight& w, std::uint32_t group, std::uint32_t row,
-                std::uint32_t n_rows, float* out, std::size_t out_stride, const Epilogue& epilogue);
+                std::uint32_t n_rows, float* out, std::size_t out_stride, const Epilogue& epilogue,
+                std::uint32_t thread);
   void run_linear(Act act, std::span<const LinearOut> outs, bool is_added);
   void glu_chunk(ActSlot& in, const PackedWeight& gate, const PackedWeight& up, std::uint32_t chunk,
                  std::uint32_t thread, ActSlot& out);

@@ -41,25 +41,34 @@ struct Epilogue {
   bool is_added = false;
 };
 
-/// Multiplies one packed row group (16 outputs) with n_tokens quantised rows.
-/// `act` is [n_tokens][act_stride] Q8Block; writes out[t·out_stride + 0..15].
-using GemmQ8 = void (*)(const std::byte* group, const Q8Block* act, std::size_t act_stride,
-                        std::uint32_t n_tokens, std::uint32_t n_in, float* out,
-                        std::size_t out_stride, const Epilogue& epilogue);
+/// One packed row group (16 outputs) times n_tokens rows of activations: out[t·out_stride + 0..15].
+template <class Element>
+struct Product {
+  const std::byte* group;
+  const Element* act;      // [n_tokens] rows
+  std::size_t act_stride;  // elements from row to row
+  std::uint32_t n_tokens;
+  std::uint32_t n_in;
+  float* out;
+  std::size_t out_stride;
+  Epilogue epilogue = {};
+  std::byte* scratch = nullptr;  // panel_bytes(n_in), aligned to 64; none: always token by token
+};
+using ProductQ8 = Product<Q8Block>;  // quantised weights
+using ProductF32 = Product<float>;   // float weights
+using GemmQ8 = void (*)(const ProductQ8& product);
+using GemmF32 = void (*)(const ProductF32& product);
 
-/// The same for float weights and f32 rows [n_tokens][x_stride].
-using GemmF32 = void (*)(const std::byte* group, const float* x, std::size_t x_stride,
-                         std::uint32_t n_tokens, std::uint32_t n_in, float* out,
-                         std::size_t out_stride, const Epilogue& epilogue);
+/// Scratch in which a row group is unpacked for many tokens: codes, two scales and a minimum for each 32 inputs.
+constexpr std::size_t panel_bytes(std::uint32_t n_in) {
+  return static_cast<std::size_t>(n_in / kQ8BlockLen) * (512 + 3 * 16 * sizeof(float));
+}
 
 struct KernelTable {
   Isa isa;
 
-  GemmQ8 gemm_q8(QuantType type) const;    // null if the type's weights are floats
-  GemmF32 gemm_f32(QuantType type) const;  // null if the type's weights are quantised
-
-  GemmQ8 q8_0, q4_1, q5_0, q4_k, q6_k;
-  GemmF32 f32, f16, bf16;
+  GemmQ8 (*gemm_q8)(QuantType type);    // null if the type's weights are floats
+  GemmF32 (*gemm_f32)(QuantType type);  // null if the type's weights are quantised
 
   /// x [n] f32 -> blocks [ceil(n/32)]; the tail of the last block is zero.
   void (*quantise)(const float* x, std::uint32_t n, Q8Block* blocks);
@@ -90,6 +99,9 @@ namespace avx2 {
 extern const KernelTable kKernels;
 }
 namespace avx512 {
+extern const KernelTable kKernels;
+}
+namespace amx {
 extern const KernelTable kKernels;
 }
 

@@ -7,6 +7,7 @@ struct V {
   static constexpr Isa kIsa = Isa::kScalar;
   static constexpr int kTokenTile = 4;
   static constexpr int kQueryTile = 4;
+  static constexpr std::uint32_t kPanelTokens = 16;
 
   struct F {
     float v[16];
@@ -57,6 +58,9 @@ struct V {
   }
   static F max(F a, F b) {
     return lanes([&](int i) { return a.v[i] > b.v[i] ? a.v[i] : b.v[i]; });
+  }
+  static F negate(F a) {
+    return lanes([&](int i) { return -a.v[i]; });
   }
   static F abs(F a) {
     return lanes([&](int i) { return std::fabs(a.v[i]); });
@@ -136,6 +140,11 @@ struct V {
     for (int i = 0; i < 16; ++i) p[i] = static_cast<std::int8_t>(a.v[i]);
   }
 
+  static constexpr bool kHasTiles = false;
+  template <class Type>
+  static B panel_codes(B codes) {
+    return codes;
+  }
   /// p[0] = sum of a's lanes, p[1] = of b's.
   static void store_sums(std::int32_t* p, I a, I b) {
     p[0] = std::accumulate(a.v, a.v + 16, 0);
@@ -147,6 +156,7 @@ struct V {
     std::memcpy(out.v, p, sizeof out.v);
     return out;
   }
+  static void store_bytes(std::uint8_t* p, B a) { std::memcpy(p, a.v, sizeof a.v); }
   static B low_nibbles(B a) {
     for (std::uint8_t& x : a.v) x &= 15;
     return a;
@@ -172,10 +182,14 @@ struct V {
     return acc;
   }
   /// Signed weights are stored plus 128.
-  static B load_signed(const std::uint8_t* p) { return load_bytes(p); }
+  static B as_signed(B stored) { return stored; }
   static I begin_signed(std::int32_t sum) { return set_int(-128 * sum); }
   static I dot_signed(I acc, B w, const std::int8_t* a4) { return dot_unsigned(acc, w, a4); }
 };
+
+#include "engine/device/cpu/generic/panel.inl"
+
+#include "engine/device/cpu/generic/panel_vector.inl"
 
 #include "engine/device/cpu/generic/all.inl"
 

@@ -1,15 +1,39 @@
 // The kernel table of an instruction set. Included last inside each ISA's namespace and target region.
 
+inline GemmQ8 find_gemm_q8(QuantType type) {
+  switch (type) {
+    case QuantType::Q4_1:
+      return gemm_q8<TypeQ4_1>;
+    case QuantType::Q5_0:
+      return gemm_q8<TypeQ5_0>;
+    case QuantType::Q8_0:
+      return gemm_q8<TypeQ8_0>;
+    case QuantType::Q4_K:
+      return gemm_q8<TypeQ4_K>;
+    case QuantType::Q6_K:
+      return gemm_q8<TypeQ6_K>;
+    default:
+      return nullptr;
+  }
+}
+
+inline GemmF32 find_gemm_f32(QuantType type) {
+  switch (type) {
+    case QuantType::F32:
+      return gemm_f32<float>;
+    case QuantType::F16:
+      return gemm_f32<Half>;
+    case QuantType::BF16:
+      return gemm_f32<Brain>;
+    default:
+      return nullptr;
+  }
+}
+
 const KernelTable kKernels = {
     .isa = V::kIsa,
-    .q8_0 = gemm_q8<GemmQ8_0>,
-    .q4_1 = gemm_q8<GemmQ4_1>,
-    .q5_0 = gemm_q8<GemmQ5_0>,
-    .q4_k = gemm_q8<GemmQ4_K>,
-    .q6_k = gemm_q8<GemmQ6_K>,
-    .f32 = gemm_f32<float>,
-    .f16 = gemm_f32<Half>,
-    .bf16 = gemm_f32<Brain>,
+    .gemm_q8 = find_gemm_q8,
+    .gemm_f32 = find_gemm_f32,
     .quantise = quantise,
     .rms_norm = rms_norm,
     .swiglu = swiglu,
