@@ -119,7 +119,10 @@ Status become_ready(Api& api) {
 // False: somebody asked to stop before.
 Result<bool> wait_until_ready(Api& api) {
   const ServeOptions& options = api.options;
-  while (options.readiness && !options.readiness().is_ready) {
+  while (options.readiness) {
+    const Readiness now = options.readiness();
+    if (now.is_ready) break;
+    api.loading.note(now.progress);
     if (options.wait_stop(kLoadingTick) != StopRequest::kNone) return false;
   }
   DW_TRY(become_ready(api));

@@ -247,6 +247,36 @@ TEST(ServeLife, TellsHowLoadingGoesAndServesWhenItIsDone) {
   EXPECT_EQ(testing::exchange(port, get_request("/readyz")).status, 200);
 }
 
+TEST(ServeLife, EstimatesHowLongLoadingTakesFromItsProgress) {
+  std::atomic<bool> is_ready = false;
+  std::atomic<double> progress = 0.0;
+  ServeOptions options;
+  options.readiness = [&] {
+    return Readiness{.is_ready = is_ready.load(), .progress = progress.load()};
+  };
+  auto socket = open_listen_socket("127.0.0.1", 0);
+  ASSERT_TRUE(socket);
+  const std::uint16_t port = socket->port;
+  options.listen_fd = socket->fd.release();
+  std::unique_ptr<ServedSynthetic> server;
+  auto starting = std::async(std::launch::async, [&] {
+    server = std::make_unique<ServedSynthetic>(saying("abc"), options);
+  });
+  const auto readyz = [port] { return testing::exchange(port, get_request("/readyz")); };
+  EXPECT_EQ(readyz().headers.at("retry-after"), "5") << "nobody knows yet";
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  progress = 0.06;  // so the rest takes at least 0.3 s / 0.06 * 0.94
+  EXPECT_TRUE(eventually([&] { return !json::parse(readyz().body)["eta_s"].is_null(); }));
+  const Reply late = readyz();
+  EXPECT_GE(json::parse(late.body)["eta_s"].get<double>(), 4.7);
+  EXPECT_GE(std::stod(late.headers.at("retry-after")),
+            json::parse(late.body)["eta_s"].get<double>());
+  progress = 0.999;
+  EXPECT_TRUE(eventually([&] { return readyz().headers.at("retry-after") == "1"; }));
+  is_ready = true;
+  starting.get();
+}
+
 TEST(ServeLife, ShowsItsWorkersAndIsNotReadyWithoutOne) {
   std::atomic<bool> has_worker = true;
   ServeOptions options;

@@ -257,6 +257,74 @@ TEST(Streams, DoNotExistForStrangers) {
   EXPECT_EQ(read_from(server, id, "").status, 401);
 }
 
+// A server with the keys sk-alice and sk-bob of one tenant and sk-eve of another.
+struct OfficeServer {
+  explicit OfficeServer(SyntheticOptions synthetic) {
+    std::ofstream(place.folder / "keys")
+        << "acme/alice = sk-alice\nacme/bob = sk-bob\nother/alice = sk-eve\n";
+    fs::permissions(place.folder / "keys", fs::perms::owner_read);
+    ServeOptions options;
+    options.keys.key_file_path = place.folder / "keys";
+    server = std::make_unique<ServedSynthetic>(std::move(synthetic), options);
+  }
+  static std::string key(const std::string& who) { return concat("X-Api-Key: sk-", who, "\r\n"); }
+  Reply stop(const std::string& id, const std::string& who) const {
+    return server->send(
+        concat("DELETE /v1/streams/", id, " HTTP/1.1\r\nHost: localhost\r\n", key(who), "\r\n"));
+  }
+  Place place;
+  std::unique_ptr<ServedSynthetic> server;
+};
+
+TEST(Streams, BelongToTheTenantThatAsked) {
+  const OfficeServer office(saying("shared"));
+  const Reply first = office.server->send(post_request(
+      "/v1/chat/completions", chat_body(R"(,"stream":true)"), OfficeServer::key("alice")));
+  ASSERT_EQ(first.status, 200);
+  const Reply fellow = read_from(*office.server, id_of(first), "", OfficeServer::key("bob"));
+  EXPECT_EQ(fellow.status, 200);
+  EXPECT_EQ(read_stream(fellow).content, "shared");
+  const Reply stranger = read_from(*office.server, id_of(first), "", OfficeServer::key("eve"));
+  EXPECT_EQ(stranger.status, 404) << "of the same name, but not of this tenant";
+}
+
+TEST(Streams, AreStoppedByTheirTenantOnly) {
+  SyntheticOptions synthetic;
+  synthetic.pace = 2ms;
+  const OfficeServer office(std::move(synthetic));
+  RawClient client(office.server->port());
+  client.send(post_request("/v1/chat/completions", chat_body(R"(,"stream":true,"max_tokens":4000)"),
+                           OfficeServer::key("alice")));
+  std::string seen;
+  ASSERT_TRUE(eventually([&] {
+    seen += client.receive_some();
+    return seen.find("data: ") != std::string::npos;
+  }));
+  const auto begin = seen.find("chatcmpl-");
+  const std::string id = seen.substr(begin, seen.find_first_of("\"\r", begin) - begin);
+  EXPECT_EQ(office.stop(id, "eve").status, 404);
+  EXPECT_EQ(office.server->generator().status().n_running, 1U) << "it was not stopped";
+  EXPECT_EQ(office.stop(id, "bob").status, 204);
+  EXPECT_TRUE(eventually([&] { return office.server->generator().status().n_running == 0; }));
+}
+
+TEST(Idempotency, HoldsForAllKeysOfATenantAndForNoOther) {
+  const OfficeServer office(saying("abc"));
+  const auto ask = [&](const std::string& who) {
+    return office.server->send(
+        post_request("/v1/chat/completions", chat_body(),
+                     concat(OfficeServer::key(who), "Idempotency-Key: k1\r\n")));
+  };
+  const Reply first = ask("alice");
+  const Reply fellow = ask("bob");
+  const Reply stranger = ask("eve");
+  ASSERT_EQ(first.status, 200);
+  ASSERT_EQ(fellow.status, 200) << fellow.body;
+  ASSERT_EQ(stranger.status, 200);
+  EXPECT_EQ(id_of(first), id_of(fellow));
+  EXPECT_NE(id_of(first), id_of(stranger));
+}
+
 // --- idempotency -------------------------------------------------------------------------------
 
 TEST(Idempotency, RunsOneAnswerForARaceOfEqualRequests) {

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <set>
 
 #include "base/concat.hpp"
 
@@ -44,7 +45,13 @@ std::optional<Principal> KeyRing::find(std::string_view key) const {
     found = is_equal ? &entry : found;
   }
   if (found == nullptr) return std::nullopt;
-  return Principal{.tenant = found->name, .subject = found->name, .scopes = Scopes::all()};
+  return Principal{.tenant = found->tenant, .subject = found->subject, .scopes = Scopes::all()};
+}
+
+std::size_t KeyRing::n_tenants() const {
+  std::set<std::string_view> tenants;
+  for (const Entry& entry : entries_) tenants.insert(entry.tenant);
+  return tenants.size();
 }
 
 KeyRing::Digest KeyRing::digest_of(std::string_view key) {
@@ -57,9 +64,18 @@ KeyRing::Digest KeyRing::digest_of(std::string_view key) {
 }
 
 Status KeyRing::add(std::string_view name, std::string_view key, std::string_view where) {
-  if (name.empty()) return invalid_argument(concat(where, ": the name before `=` is empty"));
-  if (!std::all_of(name.begin(), name.end(), is_name_char)) {
-    return invalid_argument(concat(where, ": the name may hold only letters, digits and - _ . @"));
+  const std::string_view tenant = name.substr(0, name.find('/'));
+  const std::string_view subject =
+      name.substr(tenant.size() == name.size() ? 0 : tenant.size() + 1);
+  if (tenant.empty() || subject.empty()) {
+    return invalid_argument(concat(where, ": the name before `=` is empty"));
+  }
+  for (const std::string_view part : {tenant, subject}) {
+    if (std::all_of(part.begin(), part.end(), is_name_char)) continue;
+    return invalid_argument(
+        concat(where,
+               ": the name may hold only letters, digits and - _ . @, and one / "
+               "behind a tenant"));
   }
   if (key.empty()) return invalid_argument(concat(where, ": the key of '", name, "' is empty"));
   if (key.find_first_of(" \t") != std::string_view::npos) {
@@ -67,15 +83,16 @@ Status KeyRing::add(std::string_view name, std::string_view key, std::string_vie
   }
   const Digest digest = digest_of(key);
   for (const Entry& entry : entries_) {
-    if (entry.name == name) {
+    if (entry.tenant == tenant && entry.subject == subject) {
       return invalid_argument(concat(where, ": the name '", name, "' is given twice"));
     }
     if (entry.digest == digest) {
       return invalid_argument(
-          concat(where, ": '", name, "' has the same key as '", entry.name, "'"));
+          concat(where, ": '", name, "' has the same key as '", entry.subject, "'"));
     }
   }
-  entries_.push_back({.name = std::string(name), .digest = digest});
+  entries_.push_back(
+      {.tenant = std::string(tenant), .subject = std::string(subject), .digest = digest});
   return {};
 }
 

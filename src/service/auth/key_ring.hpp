@@ -17,8 +17,9 @@ namespace deepwell::service {
 /// Where keys come from. Both may be given; both empty means that no key is asked for.
 struct KeySource {
   std::string api_key;  // one key; its tenant is "default"
-  std::string
-      key_file_path;  // lines of `name = key`; `#` starts a comment line; the name is the tenant
+  // Lines of `name = key` or `tenant/name = key`; `#` starts a comment line. A name alone is a tenant
+  // with one key.
+  std::string key_file_path;
 };
 
 /// Holds hashes only, never a key. Immutable and thread-safe once made.
@@ -31,8 +32,7 @@ class KeyRing {
 
   /// True if no key is configured.
   bool is_open() const { return entries_.empty(); }
-  /// Each key is a tenant's.
-  std::size_t n_tenants() const { return entries_.size(); }
+  std::size_t n_tenants() const;
 
   /// Whose key this is. Takes the same time for every key of a length: SHA-256 hashes are compared,
   /// all of them.
@@ -41,7 +41,8 @@ class KeyRing {
  private:
   using Digest = std::array<std::uint8_t, 32>;
   struct Entry {
-    std::string name;
+    std::string tenant;
+    std::string subject;
     Digest digest;
   };
 

@@ -61,6 +61,18 @@ TEST(KeyRing, FindsWhoseKeyItIs) {
   EXPECT_FALSE(ring->find(""));
 }
 
+TEST(KeyRing, KnowsSeveralKeysOfOneTenant) {
+  const auto ring = open_text("acme/alice = sk-1\nacme/bob = sk-2\nacme = sk-3\nalice = sk-4\n");
+  ASSERT_TRUE(ring) << ring.error().message;
+  EXPECT_EQ(ring->find("sk-1")->tenant, "acme");
+  EXPECT_EQ(ring->find("sk-1")->subject, "alice");
+  EXPECT_EQ(ring->find("sk-2")->tenant, "acme");
+  EXPECT_EQ(ring->find("sk-2")->subject, "bob");
+  EXPECT_EQ(ring->find("sk-3")->tenant, "acme");
+  EXPECT_EQ(ring->find("sk-4")->tenant, "alice") << "a subject's name gives no way into a tenant";
+  EXPECT_EQ(ring->n_tenants(), 2U);
+}
+
 TEST(KeyRing, AcceptsTheSingleKeyBesideAFile) {
   const KeyFile file("alice = sk-1\n");
   const auto ring = KeyRing::open({.api_key = "sk-0", .key_file_path = file.path()}, null_log());
@@ -77,6 +89,11 @@ TEST(KeyRing, RefusesBadLinesByNumberWithoutTellingTheKey) {
       {"alice = secret-1\nalice = secret-2\n", "line 2: the name 'alice' is given twice"},
       {"alice = secret-1\nbob = secret-1\n", "line 2: 'bob' has the same key as 'alice'"},
       {"al ice = secret\n", "may hold only letters"},
+      {"acme/ = secret\n", "line 1: the name before `=` is empty"},
+      {"/alice = secret\n", "line 1: the name before `=` is empty"},
+      {"acme/alice/x = secret\n", "one / behind a tenant"},
+      {"acme/alice = secret\nacme/alice = secret2\n",
+       "line 2: the name 'acme/alice' is given twice"},
       {"alice = secret two\n", "holds a blank"},
       {"# nothing\n", "holds no key"},
   };

@@ -25,8 +25,8 @@ class Scopes {
 };
 
 struct Principal {
-  std::string tenant;   // whose cache, whose quota: the key's name; "local" without keys
-  std::string subject;  // who within the tenant; the key's name until people sign in
+  std::string tenant;   // whose cache, whose quota: "local" without keys
+  std::string subject;  // who within the tenant
   Scopes scopes;
 };
 

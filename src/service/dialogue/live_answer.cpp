@@ -35,7 +35,6 @@ AnswerInfo take_info(StreamRecord& record, const AnswerPlan& plan) {
 
 AnswerOrigin take_origin(StreamRecord& record) {
   return {.tenant = std::move(record.tenant),
-          .owner = std::move(record.owner),
           .idempotency_key = std::move(record.idempotency_key),
           .request_hash = std::move(record.request_hash),
           .epoch = record.epoch};

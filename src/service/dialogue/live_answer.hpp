@@ -46,7 +46,6 @@ struct ChoiceNews {
 /// Whose an answer is, and who runs it: what of its journal record is needed while it lives.
 struct AnswerOrigin {
   std::string tenant;
-  std::string owner;
   std::string idempotency_key;
   std::string request_hash;
   std::uint64_t epoch = 0;

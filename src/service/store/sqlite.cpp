@@ -239,7 +239,7 @@ class SqliteStore final : public Store {
       total_bytes_.reset();
       rescue(committed.error());
     }
-    if (committed || has_writes) set_health(committed);
+    if (has_writes) set_health(committed);  // reading proves nothing about a disk
     for (const auto& op : batch) {
       if (committed || !op->is_read() || db_ == nullptr) {
         op->answer(committed);
@@ -287,7 +287,10 @@ class SqliteStore final : public Store {
     if (status && is_full_) {
       health = {.is_degraded = true, .reason = "journal: full of running answers"};
     }
+    const auto now = Clock::now();
+    if (health.is_degraded) last_failure_ = now;
     const std::lock_guard lock(mutex_);
+    if (!health.is_degraded && health_.is_degraded && now - last_failure_ < options_.calm) return;
     if (health.is_degraded && !health_.is_degraded) {
       log_.error(health.reason, ": answers go on, but not after a restart of this server");
       next_sweep_ = Clock::now() + kProbeInterval;
@@ -512,6 +515,7 @@ class SqliteStore final : public Store {
   std::optional<std::int64_t> total_bytes_;  // none: must be asked for
   std::optional<std::int64_t> running_bytes_;
   bool is_full_ = false;
+  Clock::time_point last_failure_{};  // of a write
 
   mutable std::mutex mutex_;
   std::condition_variable wake_;

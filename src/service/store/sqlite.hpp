@@ -17,6 +17,9 @@ struct SqliteStoreOptions {
   Durability durability = Durability::kProcess;
   std::chrono::milliseconds retention{3'600'000};
   std::uint64_t max_bytes = 256ULL * 1024 * 1024;
+  /// Well again only when writing works and nothing failed for so long: on a disk that is nearly full
+  /// a small record may still find room where the next one does not.
+  std::chrono::milliseconds calm{3'000};
   std::function<std::int64_t()> now_ms;  // the wall clock; tests set their own
   /// Called on the store's thread with the seconds that a group of records took from its first
   /// call to its commit.

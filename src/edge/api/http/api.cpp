@@ -93,6 +93,7 @@ Readiness Api::readiness() const {
   if (is_ready.load() || !options.readiness) return {};
   Readiness now = options.readiness();
   now.is_ready = false;  // the dialogue is still to be made
+  if (!now.eta) now.eta = loading.eta_s();
   return now;
 }
 

@@ -16,6 +16,7 @@
 #include "edge/access.hpp"
 #include "edge/api/http/errors.hpp"
 #include "edge/health.hpp"
+#include "edge/loading_pace.hpp"
 #include "edge/metrics.hpp"
 #include "edge/serve.hpp"
 #include "engine/runtime/generator.hpp"
@@ -45,6 +46,7 @@ struct Api {
   std::vector<std::string> model_names = {};  // accepted in requests; the first is shown
   std::int64_t created_unix_s = 0;            // when the model was loaded, for /v1/models
   std::atomic<bool> is_ready = false;
+  LoadingPace loading = {};  // until then
 
   std::atomic<bool> is_draining = false;      // new work is refused
   std::atomic<bool> is_handing_over = false;  // what still comes is served, another server is new
