@@ -2,6 +2,7 @@
 # Checks that every header compiles alone, and twice (include guard), with the project's flags.
 import concurrent.futures
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,7 +15,9 @@ FLAGS = ["-std=c++20", "-fsyntax-only", "-Wall", "-Wextra", "-DDEEPWELL_VERSION=
 
 def generate_protocol(directory):
     """The code that the build makes of proto/, for the headers that include it."""
-    subprocess.run(["protoc", "--proto_path=.", f"--cpp_out={directory}", "proto/worker.proto"], cwd=sources.ROOT, check=True)
+    plugin = f"--plugin=protoc-gen-grpc={shutil.which('grpc_cpp_plugin')}"
+    command = ["protoc", "--proto_path=.", f"--cpp_out={directory}", f"--grpc_out={directory}", plugin, "proto/worker.proto"]
+    subprocess.run(command, cwd=sources.ROOT, check=True)
 
 
 def check(header, generated):
