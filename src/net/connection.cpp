@@ -119,6 +119,7 @@ Task<Result<std::size_t>> Connection::read_body_some(std::span<char> out) {
     consume(step.n_consumed);
     n_body_received_ += step.n_consumed;
     drop_parser_if_done();
+    if (has_whole_body()) start_read();  // nobody else would watch for the client's leaving now
     if (step.n_written > 0) co_return step.n_written;
     if (has_whole_body()) co_return std::size_t{0};
     const bool is_stuck = step.n_consumed == 0 && input().size() >= kMaxInputBytes;

@@ -124,6 +124,27 @@ TEST(ServerLeaving, TellsAHandlerThatHasNotReadTheBody) {
   EXPECT_TRUE(eventually([&] { return patient.n_cancelled == 1; }));
 }
 
+// As most clients send it: the body comes a moment after the header.
+TEST(ServerLeaving, TellsAHandlerThatHasReadABodyWhichCameLater) {
+  std::atomic<bool> has_read{false};
+  std::atomic<bool> was_cancelled{false};
+  Router router;
+  router.add("POST", "/read", [&](Request& request, ResponseWriter&) -> Task<void> {
+    has_read = (co_await request.read_body()).has_value();
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+    co_await sleep_until(request.executor(), deadline, request.cancel_token());
+    was_cancelled = request.cancel_token().stop_requested();
+  });
+  TestServer test(std::move(router));
+  RawClient client = test.connect();
+  client.send("POST /read HTTP/1.1\r\nHost: t\r\nContent-Length: 5\r\n\r\n");
+  std::this_thread::sleep_for(milliseconds(50));
+  client.send("whole");
+  ASSERT_TRUE(eventually([&] { return has_read.load(); }));
+  client.close();
+  EXPECT_TRUE(eventually([&] { return was_cancelled.load(); }));
+}
+
 // RFC 9112 section 9.6 lets a client half-close. As with nginx and Go, EOF cancels the handler; what it still writes is
 // sent, so that a quick answer reaches such a client.
 TEST(ServerLeaving, CancelsForAHalfClosedClientButStillAnswersIt) {

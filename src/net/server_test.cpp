@@ -131,6 +131,34 @@ TEST(Server, ServesPipelinedRequestsInOrder) {
   }
 }
 
+TEST(Server, KeepsWhatComesWhileAStreamRuns) {
+  std::atomic<bool> may_end = false;
+  Router router = echo_router();
+  router.add("GET", "/held", [&may_end](Request& request, ResponseWriter& writer) -> Task<void> {
+    if (!co_await writer.start(200, sse_headers())) co_return;
+    while (!may_end) {
+      const SteadyTime then = std::chrono::steady_clock::now() + milliseconds(2);
+      co_await sleep_until(request.executor(), then, request.cancel_token());
+    }
+    const auto finished = co_await writer.finish();
+    static_cast<void>(finished);
+  });
+  TestServer test(std::move(router));
+  RawClient client = test.connect();
+  client.send(get_request("/held"));
+  ASSERT_TRUE(client.expect("\r\n\r\n"));
+  client.input().clear();
+  // More than a read holds that only watches for the client's leaving.
+  const std::string large(3000, 'x');
+  client.send(concat(post_request("/echo", "small"), post_request("/echo", large)));
+  std::this_thread::sleep_for(milliseconds(50));
+  may_end = true;
+  ASSERT_TRUE(client.expect("0\r\n\r\n"));
+  client.input().erase(0, 5);
+  EXPECT_TRUE(client.read_answer().ends_with("\nsmall"));
+  EXPECT_TRUE(client.read_answer().ends_with(large));
+}
+
 TEST(Server, ReadsRequestsThatArriveByteByByte) {
   TestServer test(echo_router());
   RawClient client = test.connect();
@@ -337,6 +365,55 @@ TEST(Server, WrapsEveryAnswerInMiddlewareInOrder) {
       std::string::npos)
       << answer;
   EXPECT_NE(test.ask(get_request("/none")).find("X-Matched: none"), std::string::npos);
+}
+
+TEST(Server, LetsMiddlewareBeAPlainFunctionThatAnswersOrThrows) {
+  Router router = echo_router();
+  std::atomic<int> n_caught = 0;
+  router.use(
+      [&n_caught](Request& request, ResponseWriter& writer, const Handler& next) -> Task<void> {
+        bool has_thrown = false;
+        try {
+          co_await next(request, writer);
+        } catch (const std::runtime_error&) {
+          has_thrown = true;
+        }
+        if (!has_thrown) co_return;
+        ++n_caught;
+        auto response = make_response(500, kTextPlain, "caught");
+        co_await writer.send(std::move(response));
+      });
+  router.use([](Request& request, ResponseWriter& writer, const Handler& next) {
+    if (request.query_value("throw")) throw std::runtime_error("no coroutine threw this");
+    if (request.query_value("answer")) return echo(request, writer);
+    return next(request, writer);
+  });
+  TestServer test(std::move(router));
+  EXPECT_TRUE(test.ask(get_request("/echo?throw=1")).ends_with("caught"));
+  EXPECT_EQ(n_caught, 1);
+  EXPECT_NE(test.ask(get_request("/none?answer=1")).find("200 OK"), std::string::npos);
+  EXPECT_NE(test.ask(get_request("/none")).find("404"), std::string::npos);
+}
+
+TEST(Server, ForgetsWhatAHandlerNeedsNoMore) {
+  Router router;
+  std::atomic<bool> is_gone = false;
+  router.add("POST", "/echo/{name}", [&](Request& request, ResponseWriter& writer) -> Task<void> {
+    const auto body = co_await request.read_body();
+    request.forget_input();
+    is_gone = request.headers.size() == 0 && request.target.empty() && request.query.empty() &&
+              request.params.empty();
+    const auto more = co_await request.read_body();
+    auto response = make_response(200, kTextPlain, concat(*body, "|", *more, "|", request.path));
+    co_await writer.send(std::move(response));
+  });
+  TestServer test(std::move(router));
+  RawClient client = test.connect();
+  for (int i = 0; i < 2; ++i) {  // and the connection goes on
+    client.send(post_request("/echo/x?q=1", "body"));
+    EXPECT_TRUE(client.read_answer().ends_with("body||/echo/x"));
+    EXPECT_TRUE(is_gone);
+  }
 }
 
 TEST(Server, ContinuesOnItsLoopAfterAHandlerUsedAPool) {

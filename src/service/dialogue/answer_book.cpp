@@ -65,13 +65,13 @@ Result<std::shared_ptr<LiveAnswer>> AnswerBook::begin(StreamRecord record, Answe
   store_.admit(std::move(full), [self = shared_from_this(), answer](const Status& admitted) {
     const bool is_taken = !admitted && admitted.error().code == Code::kAlreadyExists;
     if (is_taken) {
-      answer->fail(Error{.code = Code::kAborted,
+      answer->deny(Error{.code = Code::kAborted,
                          .message = "another server has just begun the answer of this "
                                     "Idempotency-Key: ask again",
-                         .reason = std::string(kReasonElsewhere)},
-                   StreamState::kFailed);
+                         .reason = std::string(kReasonElsewhere)});
+    } else {
+      answer->set_admitted(admitted.has_value());
     }
-    answer->set_admitted(admitted.has_value());
   });
   return answer;
 }

@@ -232,6 +232,28 @@ void LiveAnswer::fail_if_unread(std::uint64_t n_visits, Error error, StreamState
   apply(std::move(effects));
 }
 
+void LiveAnswer::deny(Error error) {
+  Effects effects;
+  {
+    const std::lock_guard lock(mutex_);
+    if (admission_ != Admission::kPending) return;
+    if (has_ended_) {
+      end_state_ = StreamState::kFailed;
+      failure_ = std::make_unique<const Error>(std::move(error));
+      effects.has_news = true;
+    } else {
+      end(StreamState::kFailed, std::move(error), effects);
+    }
+    for (Choice& choice : choices_) {
+      release(choice.log.ids);
+      choice.finish = FinishReason::kNone;
+    }
+    admission_ = Admission::kRefused;
+    settle(effects);
+  }
+  apply(std::move(effects));
+}
+
 void LiveAnswer::interrupt(Error error) {
   Effects effects;
   effects.has_news = true;

@@ -96,6 +96,8 @@ class LiveAnswer : public std::enable_shared_from_this<LiveAnswer> {
   void fail(Error error, StreamState state);
   /// fail(), unless somebody reads or has read since.
   void fail_if_unread(std::uint64_t n_visits, Error error, StreamState state);
+  /// Another's answer stands in its place: nothing of it is ever shown, and its admission is refused.
+  void deny(Error error);
   /// Its readers are told to leave; the answer itself goes on.
   void interrupt(Error error);
 

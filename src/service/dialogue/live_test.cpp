@@ -64,9 +64,12 @@ class LiveTest : public ::testing::Test {
     ask.idempotency_key = std::move(key);
     return sync_wait(dialogue.start(std::move(turn), std::move(ask), local_principal(), home_));
   }
-  Result<std::unique_ptr<Answer>> attach(Dialogue& dialogue, std::string id) {
-    const auto at_start = [](std::uint32_t n) -> Result<Cursor> { return cursor_at_start(n); };
-    return sync_wait(dialogue.attach(std::move(id), at_start, local_principal(), home_));
+  Result<std::unique_ptr<Answer>> attach(Dialogue& dialogue, std::string id,
+                                         ChoiceCursor from = {}) {
+    const auto cursor = [from](std::uint32_t) -> Result<Cursor> {
+      return Cursor{.choices = {from}};
+    };
+    return sync_wait(dialogue.attach(std::move(id), cursor, local_principal(), home_));
   }
 
   Task<Result<std::vector<AnswerDelta>>> next(Answer& answer, std::chrono::milliseconds limit) {
@@ -215,6 +218,135 @@ TEST_F(LiveTest, InterruptsReadersAndNotTheAnswer) {
   EXPECT_EQ(read.error->reason, "r");
   EXPECT_TRUE(
       eventually([&] { return record((*answer)->info().id).state == StreamState::kFinished; }));
+}
+
+TEST_F(LiveTest, RunsOneAnswerWhenTwoServersBeginAKeyAtOnce) {
+  const auto a = make("a");
+  const auto b = make("b");
+  auto mine = start(*a, 200, "key");
+  ASSERT_TRUE(mine);
+  const std::string id = (*mine)->info().id;
+  ASSERT_TRUE(eventually([&] { return (*mine)->is_decided(); }));
+  store_.hide_keys(true);  // b looks before a's record is written, and writes behind it
+  auto late = start(*b, 200, "key");
+  store_.hide_keys(false);
+  ASSERT_TRUE(late);
+  const Read refused = read_all(**late);
+  EXPECT_TRUE(refused.text.empty()) << "it would be another answer than the key's";
+  ASSERT_TRUE(refused.error);
+  EXPECT_EQ(refused.error->reason, kReasonElsewhere);
+  EXPECT_TRUE(eventually([&] { return generator_->status().n_running <= 1; }));
+  const std::string text = read_all(**mine).text;
+  EXPECT_EQ(text.size(), 200U);
+  ASSERT_TRUE(eventually([&] { return record(id).state == StreamState::kFinished; }));
+  auto again = start(*b, 200, "key");
+  ASSERT_TRUE(again) << again.error().message;
+  EXPECT_EQ((*again)->info().id, id);
+  EXPECT_EQ(read_all(**again).text, text);
+}
+
+TEST_F(LiveTest, ShowsNothingOfAnAnswerThatCameTooLateForItsKeyEvenIfItHasEnded) {
+  const auto a = make("a");
+  const auto b = make("b");
+  auto mine = start(*a, 200, "key");
+  ASSERT_TRUE(eventually([&] { return (*mine)->is_decided(); }));
+  store_.hide_keys(true);
+  store_.hold_admissions();
+  auto late = start(*b, 3, "key");
+  ASSERT_TRUE(late);
+  ASSERT_TRUE(eventually([&] { return n_ended_ == 1; }));
+  store_.release();
+  const Read refused = read_all(**late);
+  EXPECT_TRUE(refused.text.empty());
+  ASSERT_TRUE(refused.error);
+  EXPECT_EQ(refused.error->reason, kReasonElsewhere);
+}
+
+TEST_F(LiveTest, TellsTheOtherServerOfAKeyWhoseAnswerStillRuns) {
+  const auto a = make("a");
+  const auto b = make("b");
+  auto mine = start(*a, 2000, "key");
+  ASSERT_TRUE(mine);
+  ASSERT_TRUE(eventually([&] { return (*mine)->is_decided(); }));
+  auto other = start(*b, 2000, "key");
+  ASSERT_FALSE(other);
+  EXPECT_EQ(other.error().reason, kReasonElsewhere);
+  EXPECT_EQ(other.error().code, Code::kUnavailable);
+}
+
+TEST_F(LiveTest, TakesACursorAtTheVeryEndAndNoneBehindIt) {
+  const auto dialogue = make("a");
+  auto answer = start(*dialogue, 5);
+  const std::string id = (*answer)->info().id;
+  // Of an answer that runs, any cursor may come true yet.
+  auto ahead = attach(*dialogue, id, {.n_tok = 6});
+  auto at_end = attach(*dialogue, id, {.n_tok = 5});
+  ASSERT_TRUE(ahead);
+  ASSERT_TRUE(at_end);
+  const Read too_far = read_all(**ahead);
+  ASSERT_TRUE(too_far.error);
+  EXPECT_EQ(too_far.error->code, Code::kInvalidArgument);
+  EXPECT_EQ(too_far.error->field, "starting_after");
+  const Read rest = read_all(**at_end);
+  EXPECT_FALSE(rest.error);
+  EXPECT_TRUE(rest.text.empty());
+  EXPECT_TRUE((*at_end)->is_finished()) << "its end was given";
+  // Of one that has ended, it is known at once.
+  EXPECT_EQ(attach(*dialogue, id, {.n_tok = 6}).error().field, "starting_after");
+  EXPECT_EQ(attach(*dialogue, id, {.n_tok = 4, .has_finished = true}).error().field,
+            "starting_after");
+  auto all = attach(*dialogue, id, {.n_tok = 5, .has_finished = true});
+  ASSERT_TRUE(all);
+  EXPECT_TRUE((*all)->is_finished());
+}
+
+// Keeps the sinks that it is given, as one does whose worker is long gone.
+class KeepsSinks final : public engine::Generator {
+ public:
+  explicit KeepsSinks(engine::Generator& other) : other_(other) {}
+  const engine::ModelDescription& describe() const override { return other_.describe(); }
+  Result<engine::GenerationId> submit(engine::GenerateRequest,
+                                      std::shared_ptr<engine::GenerationSink> sink) override {
+    sinks.push_back(std::move(sink));
+    return engine::GenerationId{sinks.size()};
+  }
+  void cancel(engine::GenerationId) override { ++n_cancelled; }
+  Status force(engine::GenerationId, std::vector<engine::TokenId>) override { return {}; }
+  Status attach(engine::GenerationId, std::uint32_t,
+                std::shared_ptr<engine::GenerationSink>) override {
+    return {};
+  }
+  engine::GeneratorStatus status() const override { return {}; }
+
+  std::vector<std::shared_ptr<engine::GenerationSink>> sinks;
+  std::atomic<int> n_cancelled = 0;
+
+ private:
+  engine::Generator& other_;
+};
+
+TEST_F(LiveTest, IsDeafToSinksThatOutliveIt) {
+  KeepsSinks generator(*generator_);
+  std::string id;
+  {
+    DialogueOptions options;
+    options.survives_process = true;
+    options.on_end = [this](const AnswerSummary&) { ++n_ended_; };
+    const auto dialogue =
+        std::move(*Dialogue::create(generator, pool_, store_, null_log(), std::move(options)));
+    auto answer = start(*dialogue, 5);
+    ASSERT_TRUE(answer);
+    id = (*answer)->info().id;
+    ASSERT_TRUE(eventually([&] { return (*answer)->is_resumable(); }));
+  }
+  ASSERT_EQ(generator.sinks.size(), 1U);
+  engine::GenerationEvent last;
+  last.ids = {'a', 'b'};
+  last.finish = engine::FinishReason::kStop;
+  generator.sinks.front()->on_event(std::move(last));
+  EXPECT_EQ(n_ended_, 0) << "nobody is there to be told";
+  EXPECT_EQ(generator.n_cancelled, 0);
+  EXPECT_EQ(record(id).state, StreamState::kRunning) << "its successor goes on with it";
 }
 
 // A generator that says all at once what it is told to, such as what the cluster says when a moved

@@ -28,6 +28,11 @@ class HeldStore final : public Store {
     }
     for (const auto& tell : held) tell();
   }
+  /// Nobody is found by a key: what somebody sees who looked a moment before it was written.
+  void hide_keys(bool is_hiding) {
+    const std::lock_guard lock(mutex_);
+    is_hiding_keys_ = is_hiding;
+  }
   /// So many ends fail as on a full disk.
   void fail_ends(int n) {
     const std::lock_guard lock(mutex_);
@@ -63,6 +68,10 @@ class HeldStore final : public Store {
     store_->find(std::move(id), std::move(done));
   }
   void find_by_key(std::string tenant, std::string key, StoreDone<StreamRecord> done) override {
+    {
+      const std::lock_guard lock(mutex_);
+      if (is_hiding_keys_) key = "hidden";
+    }
     store_->find_by_key(std::move(tenant), std::move(key), std::move(done));
   }
   void claim(Claim claim, StoreDone<std::vector<StreamRecord>> done) override {
@@ -81,6 +90,7 @@ class HeldStore final : public Store {
  private:
   std::mutex mutex_;
   bool is_holding_ = false;
+  bool is_hiding_keys_ = false;
   int n_failing_ends_ = 0;
   std::vector<std::function<void()>> held_;
   std::unique_ptr<Store> store_;  // ends first: its last words come here
