@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <csignal>
 #include <ctime>
+#include <optional>
 
 #include "apps/drill_worker.hpp"
 #include "base/concat.hpp"
@@ -34,16 +35,40 @@ Status restore_limit(int pid, __rlimit_resource resource, const rlimit& before) 
   return errno_error(errno, "restore the limits of process", concat(pid));
 }
 
-// The file of the worker's memory limit, if it has a group of cgroup v2 for itself; else empty.
-std::string own_memory_file(int pid) {
+// The memory limit of a worker that has a group for itself.
+struct MemoryGroup {
+  std::string limit_file;
+  std::string usage_file;
+};
+
+// The path behind ":memory:" (version 1) or "0::" (version 2) in /proc/PID/cgroup; empty if there is none.
+std::string group_path(std::string_view groups, std::string_view hierarchy) {
+  const std::size_t found = groups.find(hierarchy);
+  if (found == std::string_view::npos) return {};
+  const std::string_view path = groups.substr(found + hierarchy.size());
+  return std::string(path.substr(0, path.find('\n')));
+}
+
+std::optional<MemoryGroup> own_memory_group(int pid) {
   constexpr std::size_t kMaxBytes = 64 * 1024;
   const auto groups = read_file(concat("/proc/", pid, "/cgroup"), kMaxBytes);
-  if (!groups || !groups->starts_with("0::/")) return {};
-  const std::string group = concat("/sys/fs/cgroup", groups->substr(3, groups->find('\n') - 3));
-  const auto members = read_file(join_path(group, "cgroup.procs"), kMaxBytes);
-  if (!members || *members != concat(pid, "\n")) return {};
-  const std::string file = join_path(group, "memory.max");
-  return ::access(file.c_str(), W_OK) == 0 ? file : std::string();
+  if (!groups) return std::nullopt;
+  const auto usable = [&](const std::string& group, const char* limit,
+                          const char* usage) -> std::optional<MemoryGroup> {
+    const auto members = read_file(join_path(group, "cgroup.procs"), kMaxBytes);
+    if (!members || *members != concat(pid, "\n")) return std::nullopt;
+    MemoryGroup found{join_path(group, limit), join_path(group, usage)};
+    if (::access(found.limit_file.c_str(), W_OK) != 0) return std::nullopt;
+    return found;
+  };
+  if (groups->starts_with("0::/")) {  // version 2 alone
+    return usable(concat("/sys/fs/cgroup", group_path(*groups, "0::")), "memory.max",
+                  "memory.current");
+  }
+  const std::string path = group_path(*groups, ":memory:");
+  if (path.empty()) return std::nullopt;
+  return usable(concat("/sys/fs/cgroup/memory", path), "memory.limit_in_bytes",
+                "memory.usage_in_bytes");
 }
 
 Status write_text(const std::string& path, const std::string& text) {
@@ -51,16 +76,32 @@ Status write_text(const std::string& path, const std::string& text) {
   return writer.write(text);
 }
 
-Result<Strike> starve_by_group(Strike strike, const std::string& file) {
+// Version 2 kills a group that is above its new limit. Version 1 refuses such a limit; one at what is used now is
+// taken, and the next page is one too many.
+Status lower_memory_limit(const MemoryGroup& group) {
   constexpr std::size_t kMaxBytes = 64;
+  constexpr std::uint64_t kMaxTries = 100;
+  if (write_text(group.limit_file, "1048576")) return {};
+  Status written;
+  for (std::uint64_t i = 0; i < kMaxTries; ++i) {
+    DW_ASSIGN(const std::string usage, read_file(group.usage_file, kMaxBytes));
+    written = write_text(group.limit_file, usage);
+    if (written) return {};
+  }
+  return written;
+}
+
+Result<Strike> starve_by_group(Strike strike, const MemoryGroup& group) {
+  constexpr std::size_t kMaxBytes = 64;
+  const std::string& file = group.limit_file;
   DW_ASSIGN(const std::string before, read_file(file, kMaxBytes));
-  strike.what = concat("memory.max of ", strike.what, " to 1 MiB");
+  strike.what = concat(file.substr(file.rfind('/') + 1), " of ", strike.what, " to the lowest");
   strike.undo = [file, before] {
     const Status written = write_text(file, before);
     return is_file(file) ? written : Status();  // the group may be gone with its worker
   };
   strike.at = std::chrono::steady_clock::now();
-  DW_TRY(write_text(file, "1048576"));
+  DW_TRY(lower_memory_limit(group));
   return strike;
 }
 
@@ -72,8 +113,8 @@ Result<Strike> starve_worker(const Scene&, const SystemView& now) {
   const int pid = chosen.process.pid;
   strike.what =
       concat("worker ", chosen.process.index, " (epoch ", chosen.process.epoch, ", pid ", pid, ")");
-  const std::string file = own_memory_file(pid);
-  if (!file.empty()) return starve_by_group(std::move(strike), file);
+  const std::optional<MemoryGroup> group = own_memory_group(pid);
+  if (group) return starve_by_group(std::move(strike), *group);
   strike.what = concat("RLIMIT_AS of ", strike.what, " to 1 MiB: no further allocation succeeds");
   strike.at = std::chrono::steady_clock::now();
   DW_ASSIGN(const rlimit before, lower_limit(pid, RLIMIT_AS, 1 << 20));

@@ -17,6 +17,8 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kLookEvery{5};
 constexpr milliseconds kHealthLimit{50};
+constexpr milliseconds kFirstHealthLimit{
+    5'000};  // nothing is measured yet; a busy machine may take its time
 constexpr std::chrono::seconds kFillLimit{30};  // until all streams run
 constexpr milliseconds kSettle{500};
 
@@ -87,7 +89,7 @@ class DrillRun {
   DrillRun& operator=(const DrillRun&) = delete;
 
   Result<DrillReport> run() {
-    DW_ASSIGN(scene_.before, look());
+    DW_ASSIGN(scene_.before, look(kFirstHealthLimit));
     if (scene_.before.ready("front").empty()) return unavailable("the server has no ready front");
     DW_TRY(drill_.check(scene_));
     CheckedLoad load(load_options());
@@ -137,8 +139,8 @@ class DrillRun {
     return load;
   }
 
-  Result<SystemView> look() const {
-    return look_at_system(scene_.options.run_directory, scene_.target, kHealthLimit);
+  Result<SystemView> look(milliseconds health_limit = kHealthLimit) const {
+    return look_at_system(scene_.options.run_directory, scene_.target, health_limit);
   }
 
   Status wait_until_full(const BackgroundLoad& background) const {
