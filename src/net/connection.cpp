@@ -84,7 +84,7 @@ void Connection::on_read(boost::system::error_code error, std::size_t n) {
     on_client_gone();
   } else {
     const char* bytes = read_space_.empty() ? watch_space_.data() : read_space_.data();
-    input_.append(bytes, std::min<std::size_t>(n, read_space_.empty() ? 8 : n));
+    input_.append(bytes, n);
     if (n == read_space_.size()) read_space_.resize(kLargeReadBytes);
   }
   if (reader_) {
