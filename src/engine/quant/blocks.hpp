@@ -137,6 +137,11 @@ constexpr unsigned nibble_of_32(const std::uint8_t (&qs)[16], unsigned k) {
 constexpr unsigned nibble_of_256(const std::uint8_t (&qs)[128], unsigned k) {
   return (qs[(k / 64) * 32 + k % 32] >> (4 * ((k / 32) % 2))) & 0x0FU;
 }
+/// Which of the sixteen values element k of IQ4_XS is: unlike in the K types, nibbles pair k with k + 16
+/// within each 32.
+constexpr unsigned index_of_256(const std::uint8_t (&qs)[128], unsigned k) {
+  return (qs[(k / 32) * 16 + k % 16] >> (4 * ((k / 16) % 2))) & 0x0FU;
+}
 }  // namespace detail
 
 // code_at(block, k): the integer that the scale multiplies.
@@ -181,8 +186,7 @@ constexpr int code_at(const BlockIQ4NL& b, unsigned k) {
   return kIq4Values[detail::nibble_of_32(b.qs, k)];
 }
 constexpr int code_at(const BlockIQ4XS& b, unsigned k) {
-  // Unlike the K types, nibbles pair k with k + 16 within each 32.
-  return kIq4Values[(b.qs[(k / 32) * 16 + k % 16] >> (4 * ((k / 16) % 2))) & 0x0FU];
+  return kIq4Values[detail::index_of_256(b.qs, k)];
 }
 
 }  // namespace deepwell::engine

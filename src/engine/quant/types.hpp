@@ -27,6 +27,13 @@ enum class QuantType : std::uint32_t {
   BF16 = 30,
 };
 
+/// All of them, in the order in which messages list them.
+inline constexpr QuantType kQuantTypes[] = {
+    QuantType::F32,  QuantType::F16,  QuantType::BF16, QuantType::Q4_0,   QuantType::Q4_1,
+    QuantType::Q5_0, QuantType::Q5_1, QuantType::Q8_0, QuantType::Q2_K,   QuantType::Q3_K,
+    QuantType::Q4_K, QuantType::Q5_K, QuantType::Q6_K, QuantType::IQ4_NL, QuantType::IQ4_XS,
+};
+
 /// How a type stores a row: `n_elements` values in `n_bytes`.
 struct BlockShape {
   std::uint32_t n_elements;

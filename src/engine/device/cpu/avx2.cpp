@@ -101,10 +101,17 @@ struct V {
     _mm_storeu_si128(q, _mm256_cvtps_ph(a.lo, _MM_FROUND_TO_NEAREST_INT));
     _mm_storeu_si128(q + 1, _mm256_cvtps_ph(a.hi, _MM_FROUND_TO_NEAREST_INT));
   }
-  static F load_u8(const std::uint8_t* p) {
-    const __m128i x = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  static F widen_u8(__m128i x) {
     return {_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(x)),
             _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128(x, 8)))};
+  }
+  static F load_u8(const std::uint8_t* p) {
+    return widen_u8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  }
+  template <int kFrom>
+  static F load_u4(const std::uint8_t* p) {
+    const __m128i x = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+    return widen_u8(_mm_and_si128(_mm_srli_epi16(x, kFrom), _mm_set1_epi8(15)));
   }
   static F load_i8(const std::int8_t* p) {
     const __m128i x = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
@@ -160,12 +167,16 @@ struct V {
     _mm256_storeu_si256(q, a.lo);
     _mm256_storeu_si256(q + 1, a.hi);
   }
-  static B low_nibbles(B a) {
-    const __m256i mask = _mm256_set1_epi8(15);
-    return {_mm256_and_si256(a.lo, mask), _mm256_and_si256(a.hi, mask)};
+  template <int kFrom, int kMask>
+  static B take_bits(B a) {
+    const __m256i mask = _mm256_set1_epi8(kMask);
+    return {_mm256_and_si256(_mm256_srli_epi16(a.lo, kFrom), mask),
+            _mm256_and_si256(_mm256_srli_epi16(a.hi, kFrom), mask)};
   }
-  static B high_nibbles(B a) {
-    return low_nibbles({_mm256_srli_epi16(a.lo, 4), _mm256_srli_epi16(a.hi, 4)});
+  static B look_up(const std::uint8_t (&table)[16], B a) {
+    const __m256i lanes =
+        _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table)));
+    return {_mm256_shuffle_epi8(lanes, a.lo), _mm256_shuffle_epi8(lanes, a.hi)};
   }
   template <int kFrom, int kTo, int kMask>
   static __m256i or_bits(__m256i a, __m256i bits) {

@@ -68,6 +68,12 @@ struct Avx512 {
     return _mm512_cvtepi32_ps(
         _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
   }
+  template <int kFrom>
+  static F load_u4(const std::uint8_t* p) {
+    const __m128i x = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+    return _mm512_cvtepi32_ps(
+        _mm512_cvtepu8_epi32(_mm_and_si128(_mm_srli_epi16(x, kFrom), _mm_set1_epi8(15))));
+  }
   static F load_i8(const std::int8_t* p) {
     return _mm512_cvtepi32_ps(
         _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
@@ -105,8 +111,14 @@ struct Avx512 {
   static B sub_bytes(B a, int b) {
     return _mm512_sub_epi8(a, _mm512_set1_epi8(static_cast<char>(b)));
   }
-  static B low_nibbles(B a) { return _mm512_and_si512(a, _mm512_set1_epi8(15)); }
-  static B high_nibbles(B a) { return low_nibbles(_mm512_srli_epi16(a, 4)); }
+  template <int kFrom, int kMask>
+  static B take_bits(B a) {
+    return _mm512_and_si512(_mm512_srli_epi16(a, kFrom), _mm512_set1_epi8(kMask));
+  }
+  static B look_up(const std::uint8_t (&table)[16], B a) {
+    const __m128i lane = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table));
+    return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(lane), a);
+  }
   template <int kFrom, int kTo, int kMask>
   static B or_bits(B a, B bits) {
     const __m512i moved = kFrom <= kTo ? _mm512_slli_epi16(bits, kTo > kFrom ? kTo - kFrom : 0)

@@ -52,11 +52,6 @@ CpuDevice::CpuDevice(const CpuDeviceOptions& options, std::optional<WeightsImage
 Result<CpuDevice::PackedWeight> CpuDevice::pack(QuantType type, std::uint32_t n_out,
                                                 std::uint32_t n_in,
                                                 std::span<const std::byte> data) {
-  if (!has_packed_layout(type)) {
-    return Error{Code::kUnimplemented,
-                 concat("no CPU kernels for weights of type ", quant_type_name(type),
-                        "; supported: F32 F16 BF16 Q4_1 Q5_0 Q8_0 Q4_K Q6_K")};
-  }
   const BlockShape block = block_shape(type);
   if (n_out == 0 || n_in == 0 || n_in % block.n_elements != 0) {
     return invalid_argument(

@@ -59,9 +59,9 @@ using ProductF32 = Product<float>;   // float weights
 using GemmQ8 = void (*)(const ProductQ8& product);
 using GemmF32 = void (*)(const ProductF32& product);
 
-/// Scratch in which a row group is unpacked for many tokens: codes, two scales and a minimum for each 32 inputs.
+/// Scratch in which a row group is unpacked for many tokens: codes, two scales and two minima for each 32 inputs.
 constexpr std::size_t panel_bytes(std::uint32_t n_in) {
-  return static_cast<std::size_t>(n_in / kQ8BlockLen) * (512 + 3 * 16 * sizeof(float));
+  return static_cast<std::size_t>(n_in / kQ8BlockLen) * (512 + 4 * 16 * sizeof(float));
 }
 
 struct KernelTable {

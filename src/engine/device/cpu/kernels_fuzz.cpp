@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 #include <vector>
 
 #include "engine/device/cpu/kernels.hpp"
@@ -54,12 +55,9 @@ std::vector<float> multiply(const KernelTable& table, QuantType type,
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  constexpr QuantType kTypes[] = {QuantType::F32,  QuantType::F16,  QuantType::BF16,
-                                  QuantType::Q4_1, QuantType::Q5_0, QuantType::Q8_0,
-                                  QuantType::Q4_K, QuantType::Q6_K};
   constexpr std::uint32_t kInputs = 256;
   if (size < 3) return 0;
-  const QuantType type = kTypes[data[0] % 8];
+  const QuantType type = kQuantTypes[data[0] % std::size(kQuantTypes)];
   const std::uint32_t n_tokens = 1 + data[1] % 35;
   std::vector<std::byte> group(packed_group_bytes(type, kInputs));
   std::vector<float> x(n_tokens * kInputs);

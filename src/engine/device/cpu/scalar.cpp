@@ -106,6 +106,11 @@ struct V {
   static F load_u8(const std::uint8_t* p) {
     return lanes([&](int i) { return static_cast<float>(p[i]); });
   }
+  /// The four bits of each byte from kFrom up.
+  template <int kFrom>
+  static F load_u4(const std::uint8_t* p) {
+    return lanes([&](int i) { return static_cast<float>((p[i] >> kFrom) & 15); });
+  }
   static F load_i8(const std::int8_t* p) {
     return lanes([&](int i) { return static_cast<float>(p[i]); });
   }
@@ -157,12 +162,15 @@ struct V {
     return out;
   }
   static void store_bytes(std::uint8_t* p, B a) { std::memcpy(p, a.v, sizeof a.v); }
-  static B low_nibbles(B a) {
-    for (std::uint8_t& x : a.v) x &= 15;
+  /// (a >> kFrom) & kMask
+  template <int kFrom, int kMask>
+  static B take_bits(B a) {
+    for (std::uint8_t& x : a.v) x = static_cast<std::uint8_t>((x >> kFrom) & kMask);
     return a;
   }
-  static B high_nibbles(B a) {
-    for (std::uint8_t& x : a.v) x = static_cast<std::uint8_t>(x >> 4);
+  /// table[a] for a < 16
+  static B look_up(const std::uint8_t (&table)[16], B a) {
+    for (std::uint8_t& x : a.v) x = table[x];
     return a;
   }
   /// a | ((bits from kFrom up) moved to kTo, masked)

@@ -5,8 +5,8 @@
 
 #include "engine/device/cpu/generic/spans.inl"
 
-/// Lies in the caller's scratch: codes [n_spans][8][64], scales [n_spans][kScalesPerSpan][16] f32, then minima
-/// [n_spans][16] f32. Codes as V::panel_codes() gives them: as they are, or int8 where signed ones are multiplied.
+/// Lies in the caller's scratch: codes [n_spans][8][64], scales [n_spans][kScalesPerSpan][16] f32, then as many
+/// minima. Codes as V::panel_codes() gives them: as they are, or int8 where signed ones are multiplied.
 struct Panel {
   std::uint8_t* codes;
   float* scales;
@@ -29,9 +29,11 @@ Panel unpack_panel(const std::byte* group, std::uint32_t n_in, std::byte* scratc
       V::store_bytes(panel.codes + s * 512 + static_cast<std::size_t>(g) * 64,
                      V::template panel_codes<Type>(w.codes[g]));
     }
-    DW_UNROLL for (std::size_t i = 0; i < Type::kScalesPerSpan; ++i)
-        V::store(panel.scales + (s * Type::kScalesPerSpan + i) * 16, w.scale[i]);
-    if constexpr (Type::kHasMin) V::store(panel.minima + s * 16, w.min);
+    DW_UNROLL for (std::size_t i = 0; i < Type::kScalesPerSpan; ++i) {
+      const std::size_t at = (s * Type::kScalesPerSpan + i) * 16;
+      V::store(panel.scales + at, w.scale[i]);
+      if constexpr (Type::kHasMin) V::store(panel.minima + at, w.min[i]);
+    }
   }
   return panel;
 }
@@ -41,9 +43,11 @@ inline Span<Type> load_span(const Panel& panel, std::size_t s) {
   Span<Type> w;
   DW_UNROLL for (int g = 0; g < 8; ++g) w.codes[g] =
       V::load_bytes(panel.codes + s * 512 + static_cast<std::size_t>(g) * 64);
-  DW_UNROLL for (std::size_t i = 0; i < Type::kScalesPerSpan; ++i) w.scale[i] =
-      V::load(panel.scales + (s * Type::kScalesPerSpan + i) * 16);
-  if constexpr (Type::kHasMin) w.min = V::load(panel.minima + s * 16);
+  DW_UNROLL for (std::size_t i = 0; i < Type::kScalesPerSpan; ++i) {
+    const std::size_t at = (s * Type::kScalesPerSpan + i) * 16;
+    w.scale[i] = V::load(panel.scales + at);
+    if constexpr (Type::kHasMin) w.min[i] = V::load(panel.minima + at);
+  }
   return w;
 }
 

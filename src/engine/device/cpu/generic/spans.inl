@@ -10,15 +10,18 @@ template <class Type>
 struct Span {
   V::B codes[8];
   V::F scale[Type::kScalesPerSpan];
-  V::F min;  // if Type::kHasMin
+  V::F min[Type::kScalesPerSpan];  // if Type::kHasMin
 };
 
 template <class Type>
 inline Span<Type> load_span(const typename Type::Block& block, std::size_t span) {
   Span<Type> w;
   Type::codes(block, span, w.codes);
-  DW_UNROLL for (int i = 0; i < Type::kScalesPerSpan; ++i) w.scale[i] = Type::scale(block, span, i);
-  if constexpr (Type::kHasMin) w.min = Type::min(block, span);
+  DW_UNROLL for (std::size_t i = 0; i < Type::kScalesPerSpan; ++i) {
+    const std::size_t at = span * Type::kScalesPerSpan + i;
+    w.scale[i] = Type::scale(block, at);
+    if constexpr (Type::kHasMin) w.min[i] = Type::min(block, at);
+  }
   return w;
 }
 
@@ -65,12 +68,16 @@ inline V::F add_span(V::F acc, const Span<Type>& w, const Q8Block& a) {
   if constexpr (Type::kScalesPerSpan == 1) {
     const V::I all = dot<Type, 0, 8>(w, a, a.sum16[0] + a.sum16[1]);
     acc = V::fma(V::mul(w.scale[0], d_a), V::to_float(all), acc);
+    if constexpr (Type::kHasMin) acc = V::fma(w.min[0], V::set(a.d_sum), acc);
   } else {
     const V::I first = dot<Type, 0, 4>(w, a, a.sum16[0]);
     const V::I second = dot<Type, 4, 4>(w, a, a.sum16[1]);
     acc = V::fma(V::mul(w.scale[0], d_a), V::to_float(first), acc);
+    if constexpr (Type::kHasMin)
+      acc = V::fma(w.min[0], V::set(a.d * static_cast<float>(a.sum16[0])), acc);
     acc = V::fma(V::mul(w.scale[1], d_a), V::to_float(second), acc);
+    if constexpr (Type::kHasMin)
+      acc = V::fma(w.min[1], V::set(a.d * static_cast<float>(a.sum16[1])), acc);
   }
-  if constexpr (Type::kHasMin) acc = V::fma(w.min, V::set(a.d_sum), acc);
   return acc;
 }

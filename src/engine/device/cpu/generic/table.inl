@@ -2,16 +2,30 @@
 
 inline GemmQ8 find_gemm_q8(QuantType type) {
   switch (type) {
+    case QuantType::Q4_0:
+      return gemm_q8<TypeQ4_0>;
     case QuantType::Q4_1:
       return gemm_q8<TypeQ4_1>;
     case QuantType::Q5_0:
       return gemm_q8<TypeQ5_0>;
+    case QuantType::Q5_1:
+      return gemm_q8<TypeQ5_1>;
     case QuantType::Q8_0:
       return gemm_q8<TypeQ8_0>;
+    case QuantType::Q2_K:
+      return gemm_q8<TypeQ2_K>;
+    case QuantType::Q3_K:
+      return gemm_q8<TypeQ3_K>;
     case QuantType::Q4_K:
       return gemm_q8<TypeQ4_K>;
+    case QuantType::Q5_K:
+      return gemm_q8<TypeQ5_K>;
     case QuantType::Q6_K:
       return gemm_q8<TypeQ6_K>;
+    case QuantType::IQ4_NL:
+      return gemm_q8<TypeIQ4_NL>;
+    case QuantType::IQ4_XS:
+      return gemm_q8<TypeIQ4_XS>;
     default:
       return nullptr;
   }
