@@ -35,9 +35,11 @@ class Server:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = tempfile.NamedTemporaryFile("w+", prefix="deepwell-functional-", suffix=".log", delete=False)
-        self.process = subprocess.Popen(
-            [*command, "--port", str(self.port)], stdout=self.log, stderr=subprocess.STDOUT, env={**os.environ, **(env or {})})
+        self.process = self.popen([*command, "--port", str(self.port)], {**os.environ, **(env or {})})
         self.wait_until_ready()
+
+    def popen(self, command, env):
+        return subprocess.Popen(command, stdout=self.log, stderr=subprocess.STDOUT, env=env)
 
     def wait_until_ready(self):
         deadline = time.monotonic() + START_LIMIT_S
