@@ -38,6 +38,10 @@ TEST(TokenPace, AccusesNobodyInAHurry) {
   Pool pool(3);
   for (std::uint32_t i = 0; i + 1 < kMinLooks; ++i) pool.look({50, 50, 900});
   EXPECT_EQ(pool.slow(), "") << "too few looks";
+  Pool newcomer(3);
+  for (int i = 0; i < 20; ++i) newcomer.look({50, 50, -1});
+  for (std::uint32_t i = 0; i + 1 < kMinLooks; ++i) newcomer.look({50, 50, 900});
+  EXPECT_EQ(newcomer.slow(), "") << "too few looks at it";
   Pool steady(3);
   for (int i = 0; i < 20; ++i) steady.look({50, 50, 60});
   steady.look({50, 50, 900});

@@ -44,7 +44,7 @@ class FakeClusterTest : public ::testing::Test {
     EXPECT_TRUE(id) << id.error().message;
     return reader;
   }
-  /// As a front's fault test needs it: long enough for what must not come to come.
+  /// Long enough for what must not come to come.
   static void let_it_come() { std::this_thread::sleep_for(std::chrono::milliseconds(150)); }
 
   QuietLog log;
