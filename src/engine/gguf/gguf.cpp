@@ -269,7 +269,7 @@ struct GgufFile::Loader {
     const auto type = quant_type(type_number);
     if (!type) {
       return invalid_argument(concat("tensor '", printable(name), "' has type number ", type_number,
-                                     ", which is unknown here or has no codec"));
+                                     ", which is none of ", quant_type_names()));
     }
     tensor.type = *type;
     DW_ASSIGN(const std::uint64_t offset, cursor.read<std::uint64_t>("a tensor offset"));

@@ -12,9 +12,6 @@ namespace deepwell::engine {
 /// and sums in float, unfused.
 void decode_row(QuantType type, const std::byte* row, std::size_t n, float* out);
 
-/// Whether encode_row knows the type. Q2_K, Q3_K, IQ4_NL and IQ4_XS are only read.
-bool can_encode(QuantType type);
-
 /// Encodes a row of n elements (a multiple of the type's block): scales from each group's range,
 /// codes to the nearest. Deterministic and simple rather than the best possible. Not-a-numbers
 /// become some finite value, values beyond the range of a half saturate its scale to infinity.

@@ -18,14 +18,8 @@
 namespace deepwell::engine {
 namespace {
 
-constexpr QuantType kAllTypes[] = {
-    QuantType::F32,  QuantType::F16,  QuantType::BF16, QuantType::Q4_0,   QuantType::Q4_1,
-    QuantType::Q5_0, QuantType::Q5_1, QuantType::Q8_0, QuantType::Q2_K,   QuantType::Q3_K,
-    QuantType::Q4_K, QuantType::Q5_K, QuantType::Q6_K, QuantType::IQ4_NL, QuantType::IQ4_XS,
-};
-
 TEST(QuantType, NumbersNamesAndBlocksAgree) {
-  for (const QuantType type : kAllTypes) {
+  for (const QuantType type : kQuantTypes) {
     EXPECT_EQ(quant_type(static_cast<std::uint32_t>(type)), type);
     EXPECT_FALSE(quant_type_name(type).empty());
     EXPECT_GT(block_shape(type).n_bytes, 0U);
@@ -81,7 +75,7 @@ TEST(DecodeRow, GivesTheGoldenBitsForEveryType) {
     }
     ++n_checked[golden.type];
   }
-  EXPECT_EQ(n_checked.size(), std::size(kAllTypes));
+  EXPECT_EQ(n_checked.size(), std::size(kQuantTypes));
   for (const auto& [type, n] : n_checked) {
     EXPECT_GE(n, 20) << quant_type_name(type);
   }
@@ -89,7 +83,7 @@ TEST(DecodeRow, GivesTheGoldenBitsForEveryType) {
 
 TEST(DecodeRow, TakesRowsOfSeveralBlocks) {
   std::mt19937 random(7);
-  for (const QuantType type : kAllTypes) {
+  for (const QuantType type : kQuantTypes) {
     const BlockShape block = block_shape(type);
     const std::size_t n = 512;
     std::vector<std::byte> row(n / block.n_elements * block.n_bytes);
@@ -107,7 +101,7 @@ TEST(DecodeRow, TakesRowsOfSeveralBlocks) {
 
 /// The largest error that an encoder of that type may make in a row whose values span [-range,
 /// range], as a fraction of the range: half a step, the rounding of the scales, and for K types the
-/// step of 6-bit scales.
+/// step of 4- or 6-bit scales.
 double allowed_error(QuantType type) {
   switch (type) {
     case QuantType::F32:
@@ -126,23 +120,27 @@ double allowed_error(QuantType type) {
       return 1.0 / 31 + 0.002;
     case QuantType::Q8_0:
       return 0.5 / 127 + 0.001;
+    case QuantType::IQ4_NL:
+      return 14.0 / 127 + 0.001;  // the far end of the values is 113 rather than 127
+    case QuantType::Q2_K:
+      return 1.0 / 3 + 3.0 / 15;
+    case QuantType::Q3_K:
+      return 1.0 / 4 + 1.0 / 32;
     case QuantType::Q4_K:
       return 1.0 / 15 + 3.0 / 63;
     case QuantType::Q5_K:
       return 1.0 / 31 + 3.0 / 63;
     case QuantType::Q6_K:
       return 1.0 / 32 + 1.0 / 128;
-    default:
-      return -1;
+    case QuantType::IQ4_XS:
+      return 14.0 / 127 + 1.0 / 32;
   }
+  return -1;
 }
 
 TEST(EncodeRow, StaysWithinAStepOfEveryValue) {
   std::mt19937 random(11);
-  for (const QuantType type : kAllTypes) {
-    if (!can_encode(type)) {
-      continue;
-    }
+  for (const QuantType type : kQuantTypes) {
     for (const float range : {1.0F, 0.03F, 300.0F}) {
       std::uniform_real_distribution<float> uniform(-range, range);
       std::vector<float> values(512);
@@ -166,10 +164,7 @@ TEST(EncodeRow, KeepsWhatItsOwnDecoderSaid) {
   // value by much.
   std::mt19937 random(13);
   std::normal_distribution<float> normal(0, 0.05F);
-  for (const QuantType type : kAllTypes) {
-    if (!can_encode(type)) {
-      continue;
-    }
+  for (const QuantType type : kQuantTypes) {
     std::vector<float> values(256);
     std::generate(values.begin(), values.end(), [&] { return normal(random); });
     const BlockShape block = block_shape(type);
@@ -193,10 +188,7 @@ TEST(EncodeRow, KeepsWhatItsOwnDecoderSaid) {
 TEST(EncodeRow, SurvivesZerosAndNotNumbers) {
   const float kNan = std::numeric_limits<float>::quiet_NaN();
   const float kInf = std::numeric_limits<float>::infinity();
-  for (const QuantType type : kAllTypes) {
-    if (!can_encode(type)) {
-      continue;
-    }
+  for (const QuantType type : kQuantTypes) {
     const BlockShape block = block_shape(type);
     std::vector<std::byte> row(256 / block.n_elements * block.n_bytes);
     std::vector<float> values(256, 0.0F);

@@ -1,6 +1,8 @@
 // Numbers, names and block sizes of the tensor element types, in one table.
 #include "engine/quant/types.hpp"
 
+#include <iterator>
+
 #include "base/check.hpp"
 #include "engine/quant/blocks.hpp"
 
@@ -36,6 +38,8 @@ constexpr TypeRow kTypes[] = {
     {QuantType::IQ4_XS, "IQ4_XS", shape_of<BlockIQ4XS>(kSuperBlock)},
 };
 
+static_assert(std::size(kTypes) == std::size(kQuantTypes));
+
 const TypeRow& row_of(QuantType type) {
   for (const TypeRow& row : kTypes) {
     if (row.type == type) {
@@ -57,6 +61,15 @@ std::optional<QuantType> quant_type(std::uint32_t gguf_number) {
 }
 
 std::string_view quant_type_name(QuantType type) { return row_of(type).name; }
+
+std::string quant_type_names() {
+  std::string names;
+  for (const QuantType type : kQuantTypes) {
+    if (!names.empty()) names += ' ';
+    names += quant_type_name(type);
+  }
+  return names;
+}
 
 BlockShape block_shape(QuantType type) { return row_of(type).shape; }
 

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <string_view>
 
 namespace deepwell::engine {
@@ -40,9 +41,11 @@ struct BlockShape {
   std::uint32_t n_bytes;
 };
 
-/// The type of that GGUF number, or nothing if it is unknown or has no codec here.
+/// The type of that GGUF number, or nothing if it is none of these.
 std::optional<QuantType> quant_type(std::uint32_t gguf_number);
 std::string_view quant_type_name(QuantType type);
+/// "F32 F16 ...": all of them, for messages.
+std::string quant_type_names();
 BlockShape block_shape(QuantType type);
 
 }  // namespace deepwell::engine
