@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <set>
 
 #include "engine/quant/codec.hpp"
 #include "engine/runtime/tiny_golden.hpp"
@@ -62,7 +63,7 @@ double relative_error_per_layer(const HyperParams& hp, bool is_quantised) {
 
 TEST(TinyModels, GiveTheLogitsOfTransformers) {
   const auto goldens = read_tiny_goldens();
-  ASSERT_GE(goldens.size(), 13U);
+  ASSERT_GE(goldens.size(), 21U);
   for (const TinyGolden& golden : goldens) {
     // Keys and values as f32: f16 would hide errors of a thousandth behind its own rounding.
     LoadedModel model =
@@ -92,6 +93,19 @@ TEST(TinyModels, GiveTheLogitsOfTransformers) {
                 worst_cell % golden.n_vocab, worst, worst_ratio);
     EXPECT_LE(worst_ratio, 1.0) << golden.name;
   }
+}
+
+TEST(TinyModels, CoverEveryWeightType) {
+  std::set<QuantType> types;
+  for (const TinyGolden& golden : read_tiny_goldens()) {
+    const auto file = GgufFile::open(golden.path());
+    ASSERT_TRUE(file) << golden.name;
+    for (const GgufTensor& tensor : (*file)->tensors()) {
+      if (tensor.shape.size() == 2) types.insert(tensor.type);
+    }
+  }
+  for (const QuantType type : kQuantTypes)
+    EXPECT_TRUE(types.contains(type)) << quant_type_name(type);
 }
 
 TEST(LoadedModel, RefusesWhatItCannotRun) {

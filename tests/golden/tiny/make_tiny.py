@@ -76,6 +76,19 @@ VARIANTS = [
     Variant("qwen2-untied-gqa2-d16-q5_0", "qwen2", 4, 2, 16, types={"": Q.Q5_0, "output": Q.Q8_0, "attn_v": Q.Q8_0}),
     Variant("qwen2-tied-gqa4-d64-k-mix", "qwen2", 4, 1, 64, is_tied=True, d_model=256, d_ff=256, n_layers=1,
             types={"": Q.Q4_K, "ffn_down": Q.Q6_K, "attn_v": Q.Q6_K}),
+    # The other types, mixed as the files of that name are.
+    Variant("llama-untied-gqa2-d32-bf16", "llama", 2, 1, 32, types={"": Q.BF16}),
+    Variant("llama-untied-gqa2-d32-q4_0", "llama", 2, 1, 32, types={"": Q.Q4_0}),
+    Variant("qwen2-tied-gqa4-d16-q5_1", "qwen2", 4, 1, 16, is_tied=True, types={"": Q.Q5_1}),
+    Variant("llama-tied-gqa4-d16-iq4_nl", "llama", 4, 1, 16, is_tied=True, types={"": Q.IQ4_NL, "ffn_down": Q.Q5_1}),
+    Variant("llama-untied-gqa4-d64-q2_k-mix", "llama", 4, 1, 64, d_model=256, d_ff=256, n_layers=1,
+            types={"": Q.Q2_K, "ffn_down": Q.Q3_K, "attn_v": Q.Q3_K, "output": Q.Q6_K}),
+    Variant("qwen2-tied-gqa4-d64-q3_k-mix", "qwen2", 4, 1, 64, is_tied=True, d_model=256, d_ff=256, n_layers=1,
+            types={"": Q.Q3_K, "ffn_down": Q.Q5_K, "attn_v": Q.Q5_K, "attn_output": Q.Q4_K}),
+    Variant("llama-tied-gqa4-d64-q5_k-mix", "llama", 4, 1, 64, is_tied=True, d_model=256, d_ff=256, n_layers=1,
+            types={"": Q.Q5_K, "ffn_down": Q.Q6_K, "attn_v": Q.Q6_K}),
+    Variant("qwen2-untied-gqa4-d64-iq4_xs-mix", "qwen2", 4, 1, 64, d_model=256, d_ff=256, n_layers=1,
+            types={"": Q.IQ4_XS, "ffn_down": Q.Q5_K, "output": Q.Q6_K}),
 ]
 
 
@@ -85,30 +98,45 @@ def seed_of(name):
 
 # ---- weights: made as GGUF holds them, then decoded for the reference
 
-def random_k_blocks(rng, qtype, shape, sigma):
-    """Random valid blocks of a K type (the gguf package decodes but does not encode them), about N(0, sigma) wide."""
+@dataclass
+class RandomBlock:
+    """A block type that the gguf package decodes but does not encode: any bytes are codes and scales, but for f16s."""
+    n_values: int
+    n_bytes: int
+    d_at: int                # where the f16 d is
+    spread: float            # of a value in units of d, over random codes and scales
+    dmin_at: int | None = None
+    dmin: float = 0.0        # in units of d, so that both terms of d*sc*q - dmin*m have the same mean
+
+
+RANDOM_BLOCKS = {
+    Q.Q2_K: RandomBlock(256, 84, d_at=80, spread=13.9, dmin_at=82, dmin=1.5),         # sc, m in 0..15, q in 0..3
+    Q.Q3_K: RandomBlock(256, 110, d_at=108, spread=43.0),                             # sc in -32..31, q in -4..3
+    Q.Q4_K: RandomBlock(256, 144, d_at=0, spread=31.5 * 6.0, dmin_at=2, dmin=7.5),    # sc, m in 0..63, q in 0..15
+    Q.Q5_K: RandomBlock(256, 176, d_at=0, spread=31.5 * 12.0, dmin_at=2, dmin=15.5),  # the same, q in 0..31
+    Q.Q6_K: RandomBlock(256, 210, d_at=208, spread=60.0 * 18.0),                      # sc in -128..127, q in -32..31
+    Q.IQ4_NL: RandomBlock(32, 18, d_at=0, spread=70.0),                               # sixteen values to +-127
+    Q.IQ4_XS: RandomBlock(256, 136, d_at=0, spread=70.0 * 18.5),                      # the same, sc in -32..31
+}
+
+
+def random_blocks(rng, kind, shape, sigma):
+    """Random valid blocks, about N(0, sigma) wide."""
     n_rows, n_cols = shape
-    n_blocks = n_rows * n_cols // 256
-    if qtype == Q.Q4_K:   # f16 d, f16 dmin, 12 bytes of 6-bit scales and minima, 128 bytes of nibbles
-        blocks = rng.integers(0, 256, (n_blocks, 144), dtype=np.uint8)
-        # A value is d*sc*q - dmin*m with sc, m in 0..63 and q in 0..15: the means of both terms are made equal.
-        d = (sigma / (31.5 * 6.0) * rng.uniform(0.7, 1.3, n_blocks)).astype(np.float16)
-        dmin = (d.astype(np.float32) * 7.5).astype(np.float16)
-        blocks[:, 0:2] = d.view(np.uint8).reshape(-1, 2)
-        blocks[:, 2:4] = dmin.view(np.uint8).reshape(-1, 2)
-    elif qtype == Q.Q6_K:  # 128 bytes low nibbles, 64 bytes high bits, 16 int8 scales, f16 d
-        blocks = rng.integers(0, 256, (n_blocks, 210), dtype=np.uint8)
-        d = (sigma / (60.0 * 18.0) * rng.uniform(0.7, 1.3, n_blocks)).astype(np.float16)
-        blocks[:, 208:210] = d.view(np.uint8).reshape(-1, 2)
-    else:
-        raise ValueError(f"no random blocks for {qtype.name}")
+    n_blocks = n_rows * n_cols // kind.n_values
+    blocks = rng.integers(0, 256, (n_blocks, kind.n_bytes), dtype=np.uint8)
+    d = (sigma / kind.spread * rng.uniform(0.7, 1.3, n_blocks)).astype(np.float16)
+    blocks[:, kind.d_at:kind.d_at + 2] = d.view(np.uint8).reshape(-1, 2)
+    if kind.dmin_at is not None:
+        dmin = (d.astype(np.float32) * kind.dmin).astype(np.float16)
+        blocks[:, kind.dmin_at:kind.dmin_at + 2] = dmin.view(np.uint8).reshape(-1, 2)
     return blocks.reshape(n_rows, -1)
 
 
 def make_tensor(rng, qtype, shape, sigma):
     """(bytes or array as the file holds it, decoded float64 array)"""
-    if qtype in (Q.Q4_K, Q.Q6_K):
-        data = random_k_blocks(rng, qtype, shape, sigma)
+    if qtype in RANDOM_BLOCKS:
+        data = random_blocks(rng, RANDOM_BLOCKS[qtype], shape, sigma)
     else:
         data = gguf.quants.quantize((rng.standard_normal(shape) * sigma).astype(np.float32), qtype)
     return data, gguf.quants.dequantize(data, qtype).astype(np.float64).reshape(shape)
