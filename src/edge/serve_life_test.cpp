@@ -262,11 +262,15 @@ TEST(ServeLife, EstimatesHowLongLoadingTakesFromItsProgress) {
   auto starting = std::async(std::launch::async, [&] {
     server = std::make_unique<ServedSynthetic>(saying("abc"), options);
   });
+  struct Finally {  // a failed test must not wait for a server that is never ready
+    ~Finally() { is_ready = true; }
+    std::atomic<bool>& is_ready;
+  } finally{is_ready};
   const auto readyz = [port] { return testing::exchange(port, get_request("/readyz")); };
   EXPECT_EQ(readyz().headers.at("retry-after"), "5") << "nobody knows yet";
   std::this_thread::sleep_for(std::chrono::milliseconds(300));
   progress = 0.06;  // so the rest takes at least 0.3 s / 0.06 * 0.94
-  EXPECT_TRUE(eventually([&] { return !json::parse(readyz().body)["eta_s"].is_null(); }));
+  ASSERT_TRUE(eventually([&] { return !json::parse(readyz().body)["eta_s"].is_null(); }));
   const Reply late = readyz();
   EXPECT_GE(json::parse(late.body)["eta_s"].get<double>(), 4.7);
   EXPECT_GE(std::stod(late.headers.at("retry-after")),
