@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "apps/command.hpp"
+#include "apps/packed_image.hpp"
 #include "base/clock.hpp"
 #include "base/concat.hpp"
 #include "service/models/catalogue.hpp"
@@ -30,7 +31,9 @@ struct Rm final : Command {
       const std::string lower = service::lower_case(model);
       const std::string name = entry != nullptr && !store.find(lower) ? entry->name : lower;
       if (!is_yes) DW_TRY(ask(context, store, name));
+      const Result<service::StoredModel> stored = store.find(name);
       DW_TRY(store.remove(name));
+      if (stored) DW_TRY(remove_packed_image(context, stored->sha256));
       DW_TRY(print_line(concat("removed ", name)));
     }
     return {};

@@ -8,6 +8,7 @@
 #include "apps/command.hpp"
 #include "apps/engine_options.hpp"
 #include "apps/locate_model.hpp"
+#include "apps/packed_image.hpp"
 #include "apps/repl.hpp"
 #include "base/clock.hpp"
 #include "base/concat.hpp"
@@ -32,6 +33,7 @@ Result<std::string> read_stdin() {
 
 struct Run final : Command {
   EngineCommandOptions model;
+  PackedImageOption packed_image;
   std::string named_model;  // as an argument: beats --model and DEEPWELL_MODEL
   std::vector<std::string> words;
   std::string system;
@@ -51,6 +53,7 @@ struct Run final : Command {
         "PROMPT", &words,
         {"ask this and leave; without it: a conversation", "只问这一句；省略则进入对话"});
     model.declare(table);
+    packed_image.declare(table);
     table.add_text("--system", &system, "TEXT", {"system message", "系统消息"});
     table.add_real("--temperature", &temperature, 0, 100, "T",
                    {"0: always the likeliest token", "0 表示总取最可能的词元"});
@@ -85,6 +88,7 @@ struct Run final : Command {
     options.load.path = located.path;
     options.load.n_threads = model.n_threads;
     options.load.n_ctx_tok = model.n_ctx_tok;
+    DW_ASSIGN(options.load.image_directory, packed_image.directory(context));
     options.load.on_progress = [&, show = loading_progress(located.name)](double fraction) {
       if (show) show(fraction);
       if (interrupts.take()) std::_Exit(130);  // nothing is running yet that would need care

@@ -82,6 +82,7 @@ void declare_drills(OptionTable& table, ServeSettings& settings) {
 void ServeSettings::declare(OptionTable& table) {
   model.model = "default";
   model.declare(table);
+  packed_image.declare(table);
   table.add_integer("-np,--parallel,--max-num-seqs", &n_parallel, 1, 65536, "N",
                     {"answers computed at the same time; more wait", "同时生成的回答数，其余排队"});
   table.add_text("--host", &serving.host, "ADDRESS", {"address to listen on", "监听地址"});

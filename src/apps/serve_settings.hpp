@@ -8,6 +8,7 @@
 
 #include "apps/command.hpp"
 #include "apps/engine_options.hpp"
+#include "apps/packed_image.hpp"
 #include "cluster/front/cluster_generator.hpp"
 #include "cluster/front/worker_spec.hpp"
 #include "cluster/protocol/peer_tls.hpp"
@@ -19,6 +20,7 @@ namespace deepwell::apps {
 
 struct ServeSettings {
   EngineCommandOptions model;
+  PackedImageOption packed_image;
   std::uint32_t n_parallel = 16;
   std::uint32_t n_max_waiting = 256;
   std::uint32_t n_workers = 1;

@@ -136,6 +136,7 @@ struct Worker final : Command {
     options.crash_page = crash_page;
     options.load.kv_fd = kv_fd;
     options.load.image_fd = image_fd;
+    DW_ASSIGN(options.load.image_directory, settings.packed_image.directory(context));
 
     options.load.on_progress = [supervised, &signals, percent = -1](double fraction) mutable {
       // Nothing is running yet: leaving in the middle of loading needs no care.

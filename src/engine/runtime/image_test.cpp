@@ -2,6 +2,10 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+
+#include <csignal>
+#include <filesystem>
 
 #include "engine/runtime/engine.hpp"
 #include "engine/runtime/testing/child_process.hpp"
@@ -185,6 +189,86 @@ TEST(WeightsImage, WithAnotherWeightIsNotUsed) {
   LoadedModel model = load_or_die(options);
   expect_right(model);
   EXPECT_TRUE(log.has_any.load());
+}
+
+/// A directory of its own, for images on disk.
+class ImageDirectory {
+ public:
+  ImageDirectory() : path_(std::filesystem::temp_directory_path() / "deepwell-image-XXXXXX") {
+    EXPECT_NE(nullptr, ::mkdtemp(path_.data()));
+  }
+  ~ImageDirectory() { std::filesystem::remove_all(path_); }
+  LoadOptions options(Warnings& log) const {
+    LoadOptions options = options_of(-1);
+    options.image_directory = path_;
+    options.content_sha256 = "5eed";
+    options.log = &log;
+    return options;
+  }
+  std::string file() const { return path_ + "/5eed.packed"; }
+
+ private:
+  std::string path_;
+};
+
+TEST(WeightsImage, OnDiskSparesTheNextStartThePacking) {
+  ImageDirectory directory;
+  Warnings log;
+  {
+    LoadedModel first = load_or_die(directory.options(log));
+    expect_right(first);
+  }
+  const auto written = std::filesystem::last_write_time(directory.file());
+  for (int i = 0; i < 2; ++i) {
+    LoadedModel next = load_or_die(directory.options(log));
+    expect_right(next);
+  }
+  EXPECT_EQ(written, std::filesystem::last_write_time(directory.file()));
+  EXPECT_FALSE(log.has_any.load());
+}
+
+TEST(WeightsImage, OnDiskIsPackedAnewWhenAByteOfItHasChanged) {
+  ImageDirectory directory;
+  Warnings log;
+  { LoadedModel first = load_or_die(directory.options(log)); }
+  const int fd = ::open(directory.file().c_str(), O_RDWR);
+  ASSERT_GE(fd, 0);
+  for (const off_t at : {off_t{4096 + 100}, off_t{200'000}}) {
+    char byte = 0;
+    ASSERT_EQ(1, ::pread(fd, &byte, 1, at));
+    byte = static_cast<char>(byte ^ 4);
+    ASSERT_EQ(1, ::pwrite(fd, &byte, 1, at));
+  }
+  ::close(fd);
+  ASSERT_FALSE(log.has_any.load());
+  {
+    LoadedModel second = load_or_die(directory.options(log));
+    expect_right(second);
+  }
+  EXPECT_TRUE(log.has_any.exchange(false));
+  LoadedModel third = load_or_die(directory.options(log));
+  expect_right(third);
+  EXPECT_FALSE(log.has_any.load());
+}
+
+TEST(WeightsImage, OnDiskIsDoneWithoutWhereThereIsNoRoomOrNoDirectory) {
+  ImageDirectory directory;
+  EXPECT_EQ(0, wait_child(start_child([&] {
+              ::signal(SIGXFSZ, SIG_IGN);
+              const ::rlimit limit{.rlim_cur = 100'000, .rlim_max = 100'000};
+              ASSERT_EQ(0, ::setrlimit(RLIMIT_FSIZE, &limit));
+              Warnings log;
+              LoadedModel model = load_or_die(directory.options(log));
+              EXPECT_TRUE(log.has_any.load());
+              expect_right(model);
+            })));
+  EXPECT_FALSE(std::filesystem::exists(directory.file()));
+  Warnings log;
+  LoadOptions options = directory.options(log);
+  options.image_directory += "/nowhere";
+  LoadedModel model = load_or_die(options);
+  EXPECT_TRUE(log.has_any.load());
+  expect_right(model);
 }
 
 TEST(WeightsImage, NeedsAMemoryFile) {

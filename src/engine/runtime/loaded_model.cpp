@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "base/concat.hpp"
+#include "base/file.hpp"
 #include "base/sha256.hpp"
 #include "engine/device/cpu/cpu_device.hpp"
 #include "engine/model/arch/arch.hpp"
@@ -60,9 +61,17 @@ Result<std::uint32_t> choose_context(const LoadOptions& options, const GgufFile&
 
 /// None: the weights lie in memory of this process.
 Result<std::optional<WeightsImage>> open_image(const LoadOptions& options,
-                                               const std::string& content_sha256) {
+                                               const std::string& content_sha256,
+                                               const ImageFile& on_disk) {
+  const std::string key = concat("cpu/", content_sha256);
+  if (on_disk.fd.is_open()) {
+    auto image = WeightsImage::open(on_disk.fd.get(), key);
+    if (image && *image) return image;
+    log_of(options).warn("the packed image ", on_disk.path, " cannot be used: ",
+                         image ? "another version of the program has it" : image.error().message);
+  }
   if (options.image_fd < 0) return std::optional<WeightsImage>();
-  DW_ASSIGN(auto image, WeightsImage::open(options.image_fd, concat("cpu/", content_sha256)));
+  DW_ASSIGN(auto image, WeightsImage::open(options.image_fd, key));
   if (!image) {
     log_of(options).warn(
         "another process uses the weights image for another model; this one's "
@@ -100,7 +109,12 @@ Result<LoadedModel> load_with(const LoadOptions& options) {
   if (content_sha256.empty() && is_shared) content_sha256 = hash_of(*file);
   timer.lap("content hash");
 
-  DW_ASSIGN(auto image, open_image(options, content_sha256));
+  ImageFile image_file;
+  if (!options.image_directory.empty() && !content_sha256.empty()) {
+    image_file = open_image_file(options.image_directory, content_sha256, file->bytes().size(),
+                                 log_of(options));
+  }
+  DW_ASSIGN(auto image, open_image(options, content_sha256, image_file));
   const std::uint32_t n_threads = options.n_threads == 0 ? n_usable_cpus() : options.n_threads;
   auto device = std::make_unique<CpuDevice>(CpuDeviceOptions{.isa = isa,
                                                              .n_threads = n_threads,
@@ -118,7 +132,8 @@ Result<LoadedModel> load_with(const LoadOptions& options) {
   DW_TRY(device->end_load());
   timer.lap("arena and buffers");
   const std::uint32_t n_blocks = arena.n_blocks();
-  return LoadedModel{.arena = std::move(arena),
+  return LoadedModel{.image_file = std::move(image_file),
+                     .arena = std::move(arena),
                      .device = std::move(device),
                      .model = std::move(model),
                      .blocks = BlockPool(n_blocks),
@@ -131,12 +146,24 @@ Result<LoadedModel> load_with(const LoadOptions& options) {
 }  // namespace
 
 Result<LoadedModel> LoadedModel::load(const LoadOptions& options) {
-  auto model = load_with(options);
-  if (model || options.image_fd < 0 || model.error().code != Code::kDataLoss) return model;
-  log_of(options).warn(model.error().message, "; trying without the shared image of the weights");
-  LoadOptions alone = options;
-  alone.image_fd = -1;
-  return load_with(alone);
+  LoadOptions attempt = options;
+  bool may_pack_again = !options.image_directory.empty();
+  for (;;) {
+    auto model = load_with(attempt);
+    if (model) return model;
+    const bool is_on_disk = !attempt.image_directory.empty();
+    const bool has_image = is_on_disk || attempt.image_fd >= 0;
+    if (model.error().code != Code::kDataLoss || !has_image) return model;
+    log_of(options).warn(model.error().message, "; trying without ",
+                         is_on_disk ? "what the disk has" : "the shared image of the weights");
+    if (is_on_disk) {
+      static_cast<void>(remove_file(image_path(attempt.image_directory, attempt.content_sha256)));
+      if (!may_pack_again) attempt.image_directory.clear();
+      may_pack_again = false;
+    } else {
+      attempt.image_fd = -1;
+    }
+  }
 }
 
 bool LoadedModel::forward(const StepBatch& batch, const std::atomic<bool>* is_unwanted) {

@@ -14,6 +14,7 @@
 #include "engine/model/model.hpp"
 #include "engine/runtime/block_pool.hpp"
 #include "engine/runtime/host_limits.hpp"
+#include "engine/runtime/image_file.hpp"
 #include "engine/runtime/kv_arena.hpp"
 #include "engine/runtime/step_batch.hpp"
 
@@ -36,13 +37,17 @@ struct LoadOptions {
   int kv_fd = -1;
   // The same for packed weights (docs/formats/weights-image.md): whoever has the file first packs into it.
   int image_fd = -1;
+  // Where packed weights are kept on disk, for the next start and for other processes; it exists. Empty: nowhere. Used
+  // when the content hash is known, and before image_fd.
+  std::string image_directory;
   Log* log = nullptr;  // for notes on the way; may be null
 };
 
 inline constexpr std::uint32_t kDefaultCtxTok = 8192;
 
 struct LoadedModel {
-  KvArena arena;  // first: the device writes into it
+  ImageFile image_file;  // may not be open; before the device, which locks it
+  KvArena arena;         // before the device, which writes into it
   std::unique_ptr<Device> device;
   std::unique_ptr<Model> model;
   BlockPool blocks;

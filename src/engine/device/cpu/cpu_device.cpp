@@ -72,7 +72,10 @@ Result<CpuDevice::PackedWeight> CpuDevice::pack(QuantType type, std::uint32_t n_
         .n_bytes = n_bytes,
         .source_sum = checksum64(data.first(std::min(data.size(), kProbeBytes)))};
     DW_ASSIGN(weight.packed, image_->next(label));
-    if (image_->is_complete()) return weight;
+    if (image_->is_complete()) {
+      DW_TRY(image_->check(checksum(weight.packed, n_bytes)));
+      return weight;
+    }
   } else {
     DW_ASSIGN(weight.packed, CpuMemory::allocate(n_bytes));
   }
@@ -82,8 +85,24 @@ Result<CpuDevice::PackedWeight> CpuDevice::pack(QuantType type, std::uint32_t n_
                    weight.packed.data() + group * weight.group_bytes);
   });
   pool_.end_step();
-  if (image_) weight.packed.make_read_only();  // others read it too
+  if (image_) {
+    weight.packed.make_read_only();  // others read it too
+    DW_TRY(image_->check(checksum(weight.packed, n_bytes)));
+  }
   return weight;
+}
+
+/// Of the first n_bytes, by all threads.
+std::uint64_t CpuDevice::checksum(const CpuMemory& memory, std::size_t n_bytes) {
+  constexpr std::size_t kPart = std::size_t{1} << 20;
+  std::vector<std::uint64_t> sums((n_bytes + kPart - 1) / kPart);
+  pool_.begin_step();
+  pool_.run(static_cast<std::uint32_t>(sums.size()), [&](std::uint32_t part, std::uint32_t) {
+    const std::size_t begin = part * kPart;
+    sums[part] = checksum64({memory.data() + begin, std::min(kPart, n_bytes - begin)});
+  });
+  pool_.end_step();
+  return checksum64(std::as_bytes(std::span<const std::uint64_t>(sums)));
 }
 
 Weight CpuDevice::keep(PackedWeight weight) {

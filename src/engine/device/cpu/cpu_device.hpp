@@ -98,6 +98,7 @@ class CpuDevice final : public Device {
   Result<PackedWeight> pack(QuantType type, std::uint32_t n_out, std::uint32_t n_in,
                             std::span<const std::byte> data);
   Weight keep(PackedWeight weight);
+  std::uint64_t checksum(const CpuMemory& memory, std::size_t n_bytes);
   ActSlot& next_act(std::uint32_t width);
   Act name_of(const ActSlot& slot) const;
   ActSlot& realise(Act act, bool needs_q8);

@@ -20,7 +20,7 @@ namespace deepwell::engine {
 namespace {
 
 constexpr std::uint64_t kMagic = 0x4957'4C4C'4557'5044;  // "DPWELLWI" in memory
-constexpr std::uint32_t kLayoutVersion = 1;  // of this file and of the packed blocks (packed.hpp)
+constexpr std::uint32_t kLayoutVersion = 2;  // of this file and of the packed blocks (packed.hpp)
 constexpr std::uint64_t kPage = 4096;
 
 /// In the first page. Written when packing begins, and again, whole, when it has ended.
@@ -33,10 +33,11 @@ struct Header {
 };
 static_assert(sizeof(Header) <= kPage);
 
-/// The label follows its weight's bytes.
+/// The label follows its weight's bytes, and the checksum of those the label.
 constexpr std::uint64_t label_offset(std::uint64_t n_bytes) { return (n_bytes + 63) / 64 * 64; }
 constexpr std::uint64_t extent_of(std::uint64_t n_bytes) {
-  return (label_offset(n_bytes) + sizeof(WeightLabel) + kPage - 1) / kPage * kPage;
+  return (label_offset(n_bytes) + sizeof(WeightLabel) + sizeof(std::uint64_t) + kPage - 1) / kPage *
+         kPage;
 }
 
 Header header_of(std::string_view key) {
@@ -137,16 +138,33 @@ Result<CpuMemory> WeightsImage::next(const WeightLabel& label) {
                           ::pread(fd_, &found, sizeof found, label_at) == sizeof found;
     if (!is_there || found != label)
       return data_loss(concat("the weights image has another weight at number ", n_weights_));
-  } else if (::ftruncate(fd_, static_cast<off_t>(end)) != 0 ||
-             ::pwrite(fd_, &label, sizeof label, label_at) != sizeof label) {
-    return errno_error(errno, "extend", "the weights image");
+  } else {
+    // Not a hole that is filled later: writing to a mapped page for which there is no room is fatal.
+    if (const int error =
+            ::posix_fallocate(fd_, static_cast<off_t>(begin), static_cast<off_t>(n_extent)))
+      return data_loss(concat("no room for the weights image: ", std::strerror(error)));
+    if (::pwrite(fd_, &label, sizeof label, label_at) != sizeof label)
+      return errno_error(errno, "extend", "the weights image");
   }
   DW_ASSIGN(CpuMemory memory, CpuMemory::map_shared(fd_, begin, n_extent,
                                                     is_complete_ ? CpuMemory::Access::kRead
                                                                  : CpuMemory::Access::kReadWrite));
   n_bytes_ = end;
+  sum_at_ = static_cast<std::uint64_t>(label_at) + sizeof label;
   ++n_weights_;
   return memory;
+}
+
+Status WeightsImage::check(std::uint64_t sum) {
+  if (!is_complete_) {
+    if (::pwrite(fd_, &sum, sizeof sum, static_cast<off_t>(sum_at_)) == sizeof sum) return {};
+    return errno_error(errno, "write to", "the weights image");
+  }
+  std::uint64_t found = 0;
+  if (::pread(fd_, &found, sizeof found, static_cast<off_t>(sum_at_)) == sizeof found &&
+      found == sum)
+    return {};
+  return data_loss(concat("weight ", n_weights_ - 1, " of the weights image is damaged"));
 }
 
 Status WeightsImage::complete() {
@@ -158,6 +176,7 @@ Status WeightsImage::complete() {
     return data_loss(
         concat("the weights image has ", header.n_weights, " weights, the model ", n_weights_));
   }
+  if (::fdatasync(fd_) != 0) return errno_error(errno, "write", "the weights image");
   header.n_bytes = n_bytes_;
   header.n_weights = n_weights_;
   header.is_complete = 1;

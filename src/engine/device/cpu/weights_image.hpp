@@ -1,4 +1,5 @@
-// WeightsImage: packed weights in a memory file that outlives the process, so that a successor need not pack them.
+// WeightsImage: packed weights in a file that outlives the process (of memory, or on disk), so that a successor need not
+// pack them.
 // Layout: docs/formats/weights-image.md
 #pragma once
 
@@ -36,10 +37,14 @@ class WeightsImage {
 
   /// Whether it is all there: next() then gives memory that is filled, and read-only.
   bool is_complete() const { return is_complete_; }
-  /// The next weight's memory, at least label.n_bytes. Errors: kDataLoss (the image has another weight here),
-  /// kResourceExhausted.
+  /// The next weight's memory, at least label.n_bytes. Errors: kDataLoss (the image has another weight
+  /// here, or there is no room for it).
   Result<CpuMemory> next(const WeightLabel& label);
-  /// After the last weight was filled. Errors: kDataLoss (the image has more weights).
+  /// After the weight that next() gave was filled, or before it is used: `sum` is the checksum of its bytes.
+  /// Errors: kDataLoss (the bytes are not those that were packed).
+  Status check(std::uint64_t sum);
+  /// After the last weight was filled: what lies on disk is written there before anybody is told that it is whole.
+  /// Errors: kDataLoss (the image has more weights).
   Status complete();
 
  private:
@@ -48,6 +53,7 @@ class WeightsImage {
   int fd_ = -1;
   bool is_complete_ = false;
   std::uint64_t n_bytes_ = 0;  // so far
+  std::uint64_t sum_at_ = 0;   // where the last weight's checksum lies
   std::uint64_t n_weights_ = 0;
 };
 
