@@ -14,11 +14,9 @@ struct V : Avx512 {
   static constexpr Isa kIsa = Isa::kAmx;
   static constexpr std::uint32_t kPanelTokens = 16;
   static constexpr bool kHasTiles = true;
-  /// Tiles multiply signed codes, vectors unsigned ones.
   template <class Type>
-  static B panel_codes(B codes) {
-    if constexpr (Type::kScalesPerSpan == 1) return sub_bytes(codes, Type::kOffset);
-    return codes;
+  static B as_int8(B codes) {
+    return sub_bytes(codes, Type::kOffset);
   }
 };
 
@@ -49,28 +47,27 @@ inline void configure_tiles() {
 
 /// results[i] [16 tokens][16 outputs] = the exact products of span first + i, i < kSpans.
 template <int kSpans>
-inline void multiply_spans(const Panel& panel, const ProductQ8& p, std::size_t token,
-                           std::size_t first, std::int32_t* results) {
+inline void multiply_spans(const Panel& panel, const Q8Tile* a, std::size_t first,
+                           std::int32_t* results) {
   static_assert(kSpans == 1 || kSpans == kTiles);
-  const std::size_t stride = p.act_stride * sizeof(Q8Block);
-  const Q8Block* a = p.act + token * p.act_stride + first;
+  a += first;
   const std::uint8_t* w = panel.codes + first * 512;
   // The intrinsics take a tile's number as it stands.
   _tile_zero(0);
-  _tile_loadd(4, a[0].q, stride);
+  _tile_loadd(4, a[0].q, kQ8BlockLen);
   _tile_loadd(6, w, 64);
   _tile_dpbssd(0, 4, 6);
   if constexpr (kSpans == kTiles) {
     _tile_zero(1);
-    _tile_loadd(5, a[1].q, stride);
+    _tile_loadd(5, a[1].q, kQ8BlockLen);
     _tile_loadd(7, w + 512, 64);
     _tile_dpbssd(1, 5, 7);
     _tile_zero(2);
-    _tile_loadd(4, a[2].q, stride);
+    _tile_loadd(4, a[2].q, kQ8BlockLen);
     _tile_loadd(6, w + 1024, 64);
     _tile_dpbssd(2, 4, 6);
     _tile_zero(3);
-    _tile_loadd(5, a[3].q, stride);
+    _tile_loadd(5, a[3].q, kQ8BlockLen);
     _tile_loadd(7, w + 1536, 64);
     _tile_dpbssd(3, 5, 7);
   }
@@ -84,17 +81,17 @@ inline void multiply_spans(const Panel& panel, const ProductQ8& p, std::size_t t
 
 /// acc[t] + span s · token t, from the exact products.
 template <class Type>
-inline void add_results(const Panel& panel, const Q8Block* const (&a)[kTileTokens], std::size_t s,
+inline void add_results(const Panel& panel, const Q8Tile& a, std::size_t s,
                         const std::int32_t* results, V::F (&acc)[kTileTokens]) {
   const V::F scale = V::load(panel.scales + s * 16);
   DW_UNROLL for (int t = 0; t < kTileTokens; ++t) {
     const V::F dot = V::to_float(_mm512_load_si512(results + 16 * t));
-    acc[t] = V::fma(V::mul(scale, V::set(a[t][s].d)), dot, acc[t]);
+    acc[t] = V::fma(V::mul(scale, V::set(a.d[t])), dot, acc[t]);
   }
   if constexpr (Type::kHasMin) {
     const V::F min = V::load(panel.minima + s * 16);
     DW_UNROLL for (int t = 0; t < kTileTokens; ++t) acc[t] =
-        V::fma(min, V::set(a[t][s].d_sum), acc[t]);
+        V::fma(min, V::set(a.d_sum[t]), acc[t]);
   }
 }
 
@@ -102,24 +99,23 @@ template <class Type>
 [[gnu::noinline]] void multiply_panel_tile(const Panel& panel, const ProductQ8& p,
                                            std::size_t token) {
   alignas(64) std::int32_t buffers[2][kTiles * 256];
-  const Q8Block* a[kTileTokens];
+  const Q8Tile* a = p.tiles + token / kTileTokens * panel.n_spans;
   V::F acc[kTileTokens];
-  DW_UNROLL for (int t = 0; t < kTileTokens; ++t) {
-    a[t] = p.act + (token + static_cast<std::size_t>(t)) * p.act_stride;
-    acc[t] = V::set(0.0F);
-  }
+  DW_UNROLL for (int t = 0; t < kTileTokens; ++t) acc[t] = V::set(0.0F);
   const std::size_t n_batches = panel.n_spans / kTiles;
-  if (n_batches > 0) multiply_spans<kTiles>(panel, p, token, 0, buffers[0]);
+  if (n_batches > 0) multiply_spans<kTiles>(panel, a, 0, buffers[0]);
   for (std::size_t batch = 0; batch < n_batches; ++batch) {
     // The tiles work on the next batch while the vectors scale this one.
     if (batch + 1 < n_batches)
-      multiply_spans<kTiles>(panel, p, token, (batch + 1) * kTiles, buffers[(batch + 1) % 2]);
-    for (std::size_t i = 0; i < kTiles; ++i)
-      add_results<Type>(panel, a, batch * kTiles + i, buffers[batch % 2] + i * 256, acc);
+      multiply_spans<kTiles>(panel, a, (batch + 1) * kTiles, buffers[(batch + 1) % 2]);
+    for (std::size_t i = 0; i < kTiles; ++i) {
+      const std::size_t s = batch * kTiles + i;
+      add_results<Type>(panel, a[s], s, buffers[batch % 2] + i * 256, acc);
+    }
   }
   for (std::size_t s = n_batches * kTiles; s < panel.n_spans; ++s) {
-    multiply_spans<1>(panel, p, token, s, buffers[0]);
-    add_results<Type>(panel, a, s, buffers[0], acc);
+    multiply_spans<1>(panel, a, s, buffers[0]);
+    add_results<Type>(panel, a[s], s, buffers[0], acc);
   }
   store_tile<kTileTokens>(acc, p.out + token * p.out_stride, p.out_stride, p.epilogue);
 }

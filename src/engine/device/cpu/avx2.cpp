@@ -145,10 +145,6 @@ struct V {
   }
 
   static constexpr bool kHasTiles = false;
-  template <class Type>
-  static B panel_codes(B codes) {
-    return codes;
-  }
   static void store_sums(std::int32_t* p, I a, I b) {
     const __m256i pairs =
         _mm256_hadd_epi32(_mm256_add_epi32(a.lo, a.hi), _mm256_add_epi32(b.lo, b.hi));

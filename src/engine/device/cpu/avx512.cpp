@@ -14,10 +14,6 @@ struct V : Avx512 {
   static constexpr Isa kIsa = Isa::kAvx512;
   static constexpr std::uint32_t kPanelTokens = 16;
   static constexpr bool kHasTiles = false;
-  template <class Type>
-  static B panel_codes(B codes) {
-    return codes;
-  }
 };
 
 #include "engine/device/cpu/generic/panel.inl"

@@ -148,6 +148,11 @@ Status CpuDevice::end_load() {
               CpuMemory::allocate(n_rows * sizeof(float) * round_up(max_act_width_, 32)));
     DW_ASSIGN(slot.q8_memory, CpuMemory::allocate(n_rows * sizeof(Q8Block) *
                                                   ceil_div(max_act_width_, kQ8BlockLen)));
+    if (kernels_.has_tiles) {
+      DW_ASSIGN(slot.tile_memory,
+                CpuMemory::allocate(ceil_div(options_.n_max_rows, Q8Tile::kTokens) *
+                                    sizeof(Q8Tile) * ceil_div(max_act_width_, kQ8BlockLen)));
+    }
   }
   const std::size_t n_floats = std::max<std::size_t>(
       kGluFloats, attention_scratch_floats(kMaxTileQueries, kv_shape_.d_head));
@@ -261,6 +266,17 @@ bool CpuDevice::is_quantised(Weight w) const {
   return kernels_.gemm_q8(weights_[w.index].type) != nullptr;
 }
 
+/// n values of a row, from a block on.
+void CpuDevice::quantise(ActSlot& slot, std::uint32_t row, std::uint32_t first_block,
+                         std::uint32_t n) {
+  Q8Block* blocks = slot.q8(row) + first_block;
+  kernels_.quantise(slot.f32(row) + first_block * kQ8BlockLen, n, blocks);
+  if (!kernels_.has_tiles || n_rows_ < Q8Tile::kTokens) return;
+  Q8Tile* tiles = slot.tiles(row) + first_block;
+  for (std::uint32_t b = 0; b < ceil_div(n, kQ8BlockLen); ++b)
+    tiles[b].put(row % Q8Tile::kTokens, blocks[b]);
+}
+
 /// Computes the form of an act that its consumer reads, unless it is there already.
 CpuDevice::ActSlot& CpuDevice::realise(Act act, bool needs_q8) {
   ActSlot& slot = acts_[act.index];
@@ -273,7 +289,7 @@ CpuDevice::ActSlot& CpuDevice::realise(Act act, bool needs_q8) {
         kernels_.rms_norm(rows_[slot.norm_source].row(r), vectors_[slot.norm_gain].data(),
                           slot.width, slot.norm_eps, slot.f32(r));
       }
-      if (needs_quantising) kernels_.quantise(slot.f32(r), slot.width, slot.q8(r));
+      if (needs_quantising) quantise(slot, r, 0, slot.width);
     }
   });
   slot.has_f32 = true;
@@ -295,7 +311,8 @@ void CpuDevice::multiply(ActSlot& act, const PackedWeight& w, std::uint32_t grou
           .out = out,
           .out_stride = out_stride,
           .epilogue = epilogue,
-          .scratch = scratch_[thread].panel.data()});
+          .scratch = scratch_[thread].panel.data(),
+          .tiles = kernels_.has_tiles && n_rows_ >= Q8Tile::kTokens ? act.tiles(row) : nullptr});
   } else {
     kernels_.gemm_f32(w.type)({.group = packed,
                                .act = act.f32(row),
@@ -363,7 +380,7 @@ void CpuDevice::glu_chunk(ActSlot& in, const PackedWeight& gate, const PackedWei
     for (std::uint32_t r = 0; r < n_rows; ++r) {
       float* result = out.f32(row + r) + chunk * kWide;
       kernels_.swiglu(gates + r * kWide, ups + r * kWide, n_here * kRowGroup, result);
-      kernels_.quantise(result, n_here * kRowGroup, out.q8(row + r) + chunk);
+      quantise(out, row + r, chunk, n_here * kRowGroup);
     }
   }
 }

@@ -80,13 +80,17 @@ class CpuDevice final : public Device {
   /// What an Act names. Norms are deferred: nothing is computed until a consumer says which form it needs.
   struct ActSlot {
     std::uint32_t width = 0, stride = 0, n_q8_blocks = 0;
-    CpuMemory f32_memory, q8_memory;
+    CpuMemory f32_memory, q8_memory, tile_memory;
     bool has_f32 = false, has_q8 = false;
     std::uint32_t norm_source = 0, norm_gain = 0;  // set while a norm is deferred
     float norm_eps = 0.0F;
     float* f32(std::size_t r) { return reinterpret_cast<float*>(f32_memory.data()) + r * stride; }
     Q8Block* q8(std::size_t r) {
       return reinterpret_cast<Q8Block*>(q8_memory.data()) + r * n_q8_blocks;
+    }
+    /// The 16 rows to which r belongs; kept where the kernels have matrix tiles.
+    Q8Tile* tiles(std::size_t r) {
+      return reinterpret_cast<Q8Tile*>(tile_memory.data()) + r / Q8Tile::kTokens * n_q8_blocks;
     }
   };
   struct ThreadScratch {
@@ -103,6 +107,7 @@ class CpuDevice final : public Device {
   Act name_of(const ActSlot& slot) const;
   ActSlot& realise(Act act, bool needs_q8);
   bool is_quantised(Weight w) const;
+  void quantise(ActSlot& slot, std::uint32_t row, std::uint32_t first_block, std::uint32_t n);
   void multiply(ActSlot& act, const PackedWeight& w, std::uint32_t group, std::uint32_t row,
                 std::uint32_t n_rows, float* out, std::size_t out_stride, const Epilogue& epilogue,
                 std::uint32_t thread);

@@ -53,6 +53,8 @@ struct Product {
   std::size_t out_stride;
   Epilogue epilogue = {};
   std::byte* scratch = nullptr;  // panel_bytes(n_in), aligned to 64; none: always token by token
+  // The same activations for matrix tiles, [n_tokens/16][n_in/32]; none: vectors multiply.
+  const Q8Tile* tiles = nullptr;
 };
 using ProductQ8 = Product<Q8Block>;  // quantised weights
 using ProductF32 = Product<float>;   // float weights
@@ -66,6 +68,7 @@ constexpr std::size_t panel_bytes(std::uint32_t n_in) {
 
 struct KernelTable {
   Isa isa;
+  bool has_tiles;  // whether Product::tiles is read
 
   GemmQ8 (*gemm_q8)(QuantType type);    // null if the type's weights are floats
   GemmF32 (*gemm_f32)(QuantType type);  // null if the type's weights are quantised

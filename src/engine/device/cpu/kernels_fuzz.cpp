@@ -32,6 +32,12 @@ std::vector<float> multiply(const KernelTable& table, QuantType type,
     for (std::uint32_t t = 0; t < n_tokens; ++t)
       table.quantise(&x[t * n_in], n_in, &blocks[t * (n_in / 32)]);
     std::vector<Line> scratch(panel_bytes(n_in) / sizeof(Line));
+    const std::uint32_t n_spans = n_in / 32;
+    std::vector<Q8Tile> tiles((n_tokens + 15) / 16 * n_spans);
+    for (std::uint32_t t = 0; t < n_tokens; ++t) {
+      for (std::uint32_t b = 0; b < n_spans; ++b)
+        tiles[t / 16 * n_spans + b].put(t % 16, blocks[t * n_spans + b]);
+    }
     gemm({.group = group.data(),
           .act = blocks.data(),
           .act_stride = n_in / 32,
@@ -39,7 +45,8 @@ std::vector<float> multiply(const KernelTable& table, QuantType type,
           .n_in = n_in,
           .out = out.data(),
           .out_stride = 16,
-          .scratch = scratch.data()->bytes});
+          .scratch = scratch.data()->bytes,
+          .tiles = tiles.data()});
   } else {
     table.gemm_f32(type)({.group = group.data(),
                           .act = x.data(),

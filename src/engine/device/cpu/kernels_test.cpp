@@ -128,6 +128,12 @@ std::vector<float> multiply(const KernelTable& table, QuantType type, const Pack
   if (const GemmQ8 gemm = table.gemm_q8(type)) {
     const std::vector<Q8Block> blocks = quantise(table, x, n_in);
     std::vector<Line> scratch(panel_bytes(n_in) / sizeof(Line));
+    const std::uint32_t n_spans = n_in / 32;
+    std::vector<Q8Tile> tiles((n_tokens + 15) / 16 * n_spans);
+    for (std::uint32_t t = 0; t < n_tokens; ++t) {
+      for (std::uint32_t b = 0; b < n_spans; ++b)
+        tiles[t / 16 * n_spans + b].put(t % 16, blocks[t * n_spans + b]);
+    }
     gemm({.group = w.group(0),
           .act = blocks.data(),
           .act_stride = n_in / 32,
@@ -136,7 +142,8 @@ std::vector<float> multiply(const KernelTable& table, QuantType type, const Pack
           .out = out.data(),
           .out_stride = 16,
           .epilogue = epilogue,
-          .scratch = scratch.data()->bytes});
+          .scratch = scratch.data()->bytes,
+          .tiles = tiles.data()});
   } else {
     table.gemm_f32(type)({.group = w.group(0),
                           .act = x.data(),

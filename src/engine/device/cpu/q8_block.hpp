@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 
 namespace deepwell::engine {
 
@@ -16,5 +17,20 @@ struct Q8Block {
 static_assert(sizeof(Q8Block) == 48);
 
 inline constexpr std::uint32_t kQ8BlockLen = 32;
+
+/// One block of each of 16 tokens side by side: what matrix tiles read.
+struct Q8Tile {
+  static constexpr std::uint32_t kTokens = 16;
+  std::int8_t q[kTokens][kQ8BlockLen];
+  float d[kTokens];
+  float d_sum[kTokens];
+
+  void put(std::uint32_t token, const Q8Block& block) {
+    std::memcpy(q[token], block.q, sizeof block.q);
+    d[token] = block.d;
+    d_sum[token] = block.d_sum;
+  }
+};
+static_assert(sizeof(Q8Tile) == 640);
 
 }  // namespace deepwell::engine

@@ -146,10 +146,6 @@ struct V {
   }
 
   static constexpr bool kHasTiles = false;
-  template <class Type>
-  static B panel_codes(B codes) {
-    return codes;
-  }
   /// p[0] = sum of a's lanes, p[1] = of b's.
   static void store_sums(std::int32_t* p, I a, I b) {
     p[0] = std::accumulate(a.v, a.v + 16, 0);

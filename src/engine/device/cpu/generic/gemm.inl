@@ -65,7 +65,7 @@ template <class Type>
 void gemm_q8(const ProductQ8& p) {
   std::uint32_t n_done = 0;
   if (p.n_tokens >= V::kPanelTokens && p.scratch != nullptr)
-    n_done = multiply_panel<Type>(unpack_panel<Type>(p.group, p.n_in, p.scratch), p);
+    n_done = multiply_panel<Type>(p);
   for_token_tiles(n_done, p.n_tokens,
                   [&]<int NT>(std::uint32_t t) { gemm_q8_tile<Type, NT>(p, t); });
 }

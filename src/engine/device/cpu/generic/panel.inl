@@ -6,7 +6,7 @@
 #include "engine/device/cpu/generic/spans.inl"
 
 /// Lies in the caller's scratch: codes [n_spans][8][64], scales [n_spans][kScalesPerSpan][16] f32, then as many
-/// minima. Codes as V::panel_codes() gives them: as they are, or int8 where signed ones are multiplied.
+/// minima. Codes as they are, or for matrix tiles as the int8 that they mean.
 struct Panel {
   std::uint8_t* codes;
   float* scales;
@@ -14,7 +14,7 @@ struct Panel {
   std::size_t n_spans;
 };
 
-template <class Type>
+template <class Type, bool kForTiles, class Vectors = V>
 Panel unpack_panel(const std::byte* group, std::uint32_t n_in, std::byte* scratch) {
   using Block = typename Type::Block;
   const auto* blocks = reinterpret_cast<const Block*>(group);
@@ -26,8 +26,9 @@ Panel unpack_panel(const std::byte* group, std::uint32_t n_in, std::byte* scratc
   for (std::size_t s = 0; s < panel.n_spans; ++s) {
     const Span<Type> w = load_span<Type>(blocks[s / kSpans], s % kSpans);
     DW_UNROLL for (int g = 0; g < 8; ++g) {
-      V::store_bytes(panel.codes + s * 512 + static_cast<std::size_t>(g) * 64,
-                     V::template panel_codes<Type>(w.codes[g]));
+      V::B codes = w.codes[g];
+      if constexpr (kForTiles) codes = Vectors::template as_int8<Type>(codes);
+      V::store_bytes(panel.codes + s * 512 + static_cast<std::size_t>(g) * 64, codes);
     }
     DW_UNROLL for (std::size_t i = 0; i < Type::kScalesPerSpan; ++i) {
       const std::size_t at = (s * Type::kScalesPerSpan + i) * 16;

@@ -20,13 +20,14 @@ template <class Type, int NT>
 /// Returns how many tokens, from the first on, it has done. What has two scales a span takes vectors: half-filled tiles
 /// are slower.
 template <class Type>
-std::uint32_t multiply_panel(const Panel& panel, const ProductQ8& p) {
+std::uint32_t multiply_panel(const ProductQ8& p) {
   if constexpr (V::kHasTiles && Type::kScalesPerSpan == 1) {
-    return multiply_panel_tiles<Type>(panel, p);
-  } else {
-    std::uint32_t t = 0;
-    for (; t + V::kTokenTile <= p.n_tokens; t += V::kTokenTile)
-      multiply_panel_vectors<Type, V::kTokenTile>(panel, p, t);
-    return t;
+    if (p.tiles != nullptr)
+      return multiply_panel_tiles<Type>(unpack_panel<Type, true>(p.group, p.n_in, p.scratch), p);
   }
+  const Panel panel = unpack_panel<Type, false>(p.group, p.n_in, p.scratch);
+  std::uint32_t t = 0;
+  for (; t + V::kTokenTile <= p.n_tokens; t += V::kTokenTile)
+    multiply_panel_vectors<Type, V::kTokenTile>(panel, p, t);
+  return t;
 }

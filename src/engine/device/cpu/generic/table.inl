@@ -46,6 +46,7 @@ inline GemmF32 find_gemm_f32(QuantType type) {
 
 const KernelTable kKernels = {
     .isa = V::kIsa,
+    .has_tiles = V::kHasTiles,
     .gemm_q8 = find_gemm_q8,
     .gemm_f32 = find_gemm_f32,
     .quantise = quantise,
