@@ -106,8 +106,7 @@ struct Bench final : Command {
     model.blocks.release(blocks);
     if (!is_prompt) {
       const auto& hyper = model.model->hyper;
-      const engine::KvShape shape{hyper.n_layers, hyper.n_kv_heads, hyper.d_head,
-                                  engine::KvType::kF16};
+      const engine::KvShape shape{hyper.n_layers, hyper.n_kv_heads, hyper.d_head, model.kv_type};
       const double kv_per_tok =
           static_cast<double>(engine::kv_block_bytes(shape)) / engine::kKvBlockTok;
       const double per_step = static_cast<double>(model.device->weight_bytes()) +

@@ -20,16 +20,27 @@ void EngineCommandOptions::declare(OptionTable& table) {
   table.add_integer("-c,--ctx-size,--max-model-len", &n_ctx_tok, 0, 1 << 24, "N",
                     {"longest prompt and answer, in tokens; 0: the model's own, at most 8192",
                      "上下文长度（词元数）；0 表示模型自身的长度，至多 8192"});
+  table.add_text("--kv-cache-type", &kv_cache_type, "TYPE",
+                 {"how keys and values are kept: f16, or q8 in half the memory",
+                  "键值缓存的类型：f16，或内存减半的 q8"});
+}
+
+Result<engine::KvType> EngineCommandOptions::kv_type() const {
+  if (kv_cache_type == "f16") return engine::KvType::kF16;
+  if (kv_cache_type == "q8") return engine::KvType::kQ8;
+  return invalid_argument(concat("--kv-cache-type: '", kv_cache_type, "' is not one of f16, q8"));
 }
 
 Result<engine::LoadedModel> EngineCommandOptions::load(const Context& context,
                                                        std::uint32_t n_sequences) const {
   if (model.empty()) return invalid_argument("no model given; use -m NAME or -m FILE.gguf");
+  DW_ASSIGN(const engine::KvType type, kv_type());
   DW_ASSIGN(std::string path, model_path(context, model));
   return engine::LoadedModel::load({.path = std::move(path),
                                     .n_threads = n_threads,
                                     .n_ctx_tok = n_ctx_tok,
                                     .n_sequences = n_sequences,
+                                    .kv_type = type,
                                     .on_progress = loading_progress(model)});
 }
 

@@ -12,8 +12,11 @@ struct EngineCommandOptions {
   std::string model;
   std::uint32_t n_threads = 0;
   std::uint32_t n_ctx_tok = 0;
+  std::string kv_cache_type = "f16";
 
   void declare(OptionTable& table);
+  /// Error: kInvalidArgument.
+  Result<engine::KvType> kv_type() const;
   /// Finds the file and loads it, with progress on stderr if that is a terminal.
   Result<engine::LoadedModel> load(const Context& context, std::uint32_t n_sequences = 1) const;
 };

@@ -102,11 +102,13 @@ struct Generate final : Command {
       return invalid_argument("no model given; use -m NAME or -m FILE.gguf");
     if (words.empty() == ids.empty())
       return invalid_argument("give either a PROMPT or --ids 1,2,3");
+    DW_ASSIGN(const engine::KvType kv_type, engine_options.kv_type());
     DW_ASSIGN(std::string path, model_path(context, engine_options.model));
     DW_ASSIGN(auto engine,
               engine::Engine::open({.load = {.path = std::move(path),
                                              .n_threads = engine_options.n_threads,
                                              .n_ctx_tok = engine_options.n_ctx_tok,
+                                             .kv_type = kv_type,
                                              .on_progress = loading_progress(engine_options.model)},
                                     .name = engine_options.model,
                                     .content_sha256 = "unhashed",

@@ -82,12 +82,14 @@ struct Run final : Command {
     if (!named_model.empty()) model.model = named_model;
     DW_ASSIGN(const LocatedModel located, locate_model(context, model.model, WhenAbsent::kPull));
 
+    DW_ASSIGN(const engine::KvType kv_type, model.kv_type());
     Interrupts interrupts;  // before any thread
     const std::int64_t start_ns = monotonic_ns();
     engine::EngineOptions options;
     options.load.path = located.path;
     options.load.n_threads = model.n_threads;
     options.load.n_ctx_tok = model.n_ctx_tok;
+    options.load.kv_type = kv_type;
     DW_ASSIGN(options.load.image_directory, packed_image.directory(context));
     options.load.on_progress = [&, show = loading_progress(located.name)](double fraction) {
       if (show) show(fraction);

@@ -169,6 +169,8 @@ Status ServeSettings::finish(const Context& context, const std::string& name) {
   if (serving.journal.path.empty()) {
     serving.journal.path = join_path(context.home, concat("journal/", name, ".db"));
   }
+  DW_ASSIGN(const engine::KvType checked, model.kv_type());
+  static_cast<void>(checked);
   serving.request_timeout = std::chrono::seconds(request_timeout_s);
   serving.drain_timeout = std::chrono::seconds(shutdown_timeout_s);
   serving.reattach_grace = std::chrono::seconds(reattach_grace_s);
@@ -179,10 +181,11 @@ Status ServeSettings::finish(const Context& context, const std::string& name) {
   return make_directories(directory_of(serving.journal.path), 0700);
 }
 
-engine::EngineOptions ServeSettings::engine_options(const std::string& path,
-                                                    const std::string& name,
-                                                    const std::string& sha256) const {
+Result<engine::EngineOptions> ServeSettings::engine_options(const std::string& path,
+                                                            const std::string& name,
+                                                            const std::string& sha256) const {
   engine::EngineOptions options;
+  DW_ASSIGN(options.load.kv_type, model.kv_type());
   options.load.path = path;
   options.load.n_threads = model.n_threads;
   if (model.n_threads == 0 && n_workers > 1) {

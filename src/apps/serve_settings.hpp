@@ -51,8 +51,9 @@ struct ServeSettings {
   Status finish(const Context& context, const std::string& name);
 
   /// The engine of one of n_workers, which share the processors. `sha256` and `path` are the model's.
-  engine::EngineOptions engine_options(const std::string& path, const std::string& name,
-                                       const std::string& sha256) const;
+  /// Error: kInvalidArgument (--kv-cache-type).
+  Result<engine::EngineOptions> engine_options(const std::string& path, const std::string& name,
+                                               const std::string& sha256) const;
   cluster::SyntheticOptions synthetic_options() const;
 };
 

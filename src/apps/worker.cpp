@@ -131,8 +131,8 @@ struct Worker final : Command {
     }
     DW_ASSIGN(const LocatedModel located,
               locate_model(context, settings.model.model, WhenAbsent::kPull));
-    engine::EngineOptions options =
-        settings.engine_options(located.path, located.name, located.sha256);
+    DW_ASSIGN(engine::EngineOptions options,
+              settings.engine_options(located.path, located.name, located.sha256));
     options.crash_page = crash_page;
     options.load.kv_fd = kv_fd;
     options.load.image_fd = image_fd;

@@ -59,7 +59,13 @@ enum class RopeKind : std::uint8_t {
 inline constexpr std::uint32_t kKvBlockTok = 16;  // tokens in a block of keys and values
 
 /// The element type in which keys and values are kept (and read: attention sees them as stored).
-enum class KvType : std::uint8_t { kF16, kF32 };
+enum class KvType : std::uint8_t {
+  kF16,
+  kF32,
+  kQ8,  // int8; f32 scales for each 32 dimensions of a token's key, and for its value, in each head
+};
+inline constexpr std::uint32_t kKeyScaleDims = 32;
+inline constexpr std::size_t kNumKvTypes = 3;
 
 /// How a model keeps keys and values, per layer and token.
 struct KvShape {
@@ -69,10 +75,17 @@ struct KvShape {
   KvType type = KvType::kF16;
 };
 
+/// Bytes of 16 tokens' keys and values in one head of one layer.
+constexpr std::uint64_t kv_head_bytes(KvType type, std::uint32_t d_head) {
+  const std::uint64_t n_element_bytes = type == KvType::kQ8 ? 1 : type == KvType::kF16 ? 2 : 4;
+  const std::uint64_t n_scales =
+      type == KvType::kQ8 ? (d_head + kKeyScaleDims - 1) / kKeyScaleDims + 1 : 0;
+  return kKvBlockTok * (2 * n_element_bytes * d_head + sizeof(float) * n_scales);
+}
+
 /// Bytes of one block of 16 tokens, all layers and heads, keys and values.
 constexpr std::uint64_t kv_block_bytes(const KvShape& shape) {
-  const std::uint64_t n_element_bytes = shape.type == KvType::kF16 ? 2 : 4;
-  return 2 * n_element_bytes * kKvBlockTok * shape.d_head * shape.n_kv_heads * shape.n_layers;
+  return kv_head_bytes(shape.type, shape.d_head) * shape.n_kv_heads * shape.n_layers;
 }
 
 /// What attention needs to know besides the rows.
@@ -82,6 +95,8 @@ struct AttentionParams {
   std::uint32_t n_kv_heads = 0;
   std::uint32_t d_head = 0;
   float scale = 0.0F;  // multiplies q·k, usually 1/sqrt(d_head)
+  // [n_kv_heads * d_head] keys are kept divided by it, and queries multiplied instead; none: as they are
+  Vector key_scale = {};
 };
 
 /// Rotation applied to queries and keys. The table is made on the host, once (see model/rope.hpp).

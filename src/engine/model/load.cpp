@@ -3,13 +3,14 @@
 
 #include "base/concat.hpp"
 #include "engine/model/arch/arch.hpp"
+#include "engine/model/key_scales.hpp"
 #include "engine/model/model.hpp"
 #include "engine/model/rope_table.hpp"
 
 namespace deepwell::engine {
 
 Result<std::unique_ptr<Model>> Model::load(
-    std::unique_ptr<GgufFile> file, std::uint32_t n_ctx_tok, Device& device,
+    std::unique_ptr<GgufFile> file, std::uint32_t n_ctx_tok, KvType kv_type, Device& device,
     const std::function<void(double fraction)>& on_progress) {
   DW_ASSIGN(const std::string_view name, file->get_string("general.architecture"));
   auto model = std::make_unique<Model>();
@@ -26,6 +27,7 @@ Result<std::unique_ptr<Model>> Model::load(
   Binder binder(*file, device, on_progress);
   DW_TRY(model->arch->bind(binder, hyper, model->weights));
   DW_TRY(binder.check_all_used());
+  if (kv_type == KvType::kQ8) DW_TRY(add_key_scales(*file, hyper, device, model->weights));
   for (const GgufTensor& tensor : file->tensors()) model->n_params += tensor.n_elements();
 
   model->rope_table = make_rope_table(hyper.rope, n_ctx_tok);

@@ -49,6 +49,7 @@ struct LayerWeights {
   Weight wq;            // [n_heads * d_head, d_model]
   Weight wk, wv;        // [n_kv_heads * d_head, d_model]
   Vector bq, bk, bv;    // biases of the same lengths; some architectures have none
+  Vector key_scale;     // [n_kv_heads * d_head] of 8-bit keys (key_scales.hpp); else none
   Weight wo;            // [d_model, n_heads * d_head]
   Vector bo;            // [d_model]; mostly none
   Vector ffn_norm;      // [d_model]
@@ -84,10 +85,10 @@ struct Model {
   std::uint64_t n_params = 0;
 
   /// Reads hyper-parameters, binds every tensor of the file to the device and makes the buffers.
-  /// `n_ctx_tok` is the longest sequence to be served. Errors: kUnimplemented (architecture, tensor type),
+  /// `n_ctx_tok` is the longest sequence to be served, `kv_type` how keys and values will be kept. Errors: kUnimplemented (architecture, tensor type),
   /// kInvalidArgument (hyper-parameters or shapes that do not fit; a tensor that nobody would read).
   static Result<std::unique_ptr<Model>> load(
-      std::unique_ptr<GgufFile> file, std::uint32_t n_ctx_tok, Device& device,
+      std::unique_ptr<GgufFile> file, std::uint32_t n_ctx_tok, KvType kv_type, Device& device,
       const std::function<void(double fraction)>& on_progress);
 };
 

@@ -221,6 +221,17 @@ TEST(AdoptedArena, StartsEmptyAfterAnotherModel) {
   expect_right_answers(file, 0, "llama-linear-gqa4-d16-f16");
 }
 
+TEST(AdoptedArena, StartsEmptyWithAnotherTypeOfKeysAndValues) {
+  MemoryFile file;
+  fill(file);
+  EngineOptions options = options_of(file.fd());
+  options.load.kv_type = KvType::kQ8;
+  std::string of_f16 = open_engine(options_of(-1))->describe().fingerprint;
+  auto engine = open_engine(options);
+  EXPECT_NE(of_f16, engine->describe().fingerprint);
+  EXPECT_EQ(0U, run_to_end(*engine, request_of(0))->n_cached_tok());
+}
+
 TEST(AdoptedArena, StartsEmptyOverATruncatedFile) {
   MemoryFile file;
   fill(file);

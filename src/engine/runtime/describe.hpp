@@ -16,7 +16,8 @@ Result<std::shared_ptr<const Tokenizer>> make_tokenizer(const LoadedModel& model
 Result<ModelDescription> describe_model(const std::string& name, const std::string& content_sha256,
                                         const LoadedModel& model);
 
-/// Of weights, device family and numerics version: equal fingerprints mean equal tokens.
-std::string model_fingerprint(const std::string& content_sha256, std::string_view device_family);
+/// Of weights, device family, type of keys and values, and numerics version: equal fingerprints mean equal tokens.
+std::string model_fingerprint(const std::string& content_sha256, std::string_view device_family,
+                              KvType kv_type);
 
 }  // namespace deepwell::engine

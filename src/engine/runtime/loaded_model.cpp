@@ -122,11 +122,13 @@ Result<LoadedModel> load_with(const LoadOptions& options) {
                                                              .n_max_ctx_tok = n_ctx_tok},
                                             std::move(image));
   timer.lap("image and threads");
-  DW_ASSIGN(auto model, Model::load(std::move(file), n_ctx_tok, *device, options.on_progress));
+  DW_ASSIGN(auto model,
+            Model::load(std::move(file), n_ctx_tok, options.kv_type, *device, options.on_progress));
   timer.lap("weights and tables");
   const HyperParams& hyper = model->hyper;
   const KvShape shape{hyper.n_layers, hyper.n_kv_heads, hyper.d_head, options.kv_type};
-  const std::string fingerprint = model_fingerprint(content_sha256, device->family());
+  const std::string fingerprint =
+      model_fingerprint(content_sha256, device->family(), options.kv_type);
   DW_ASSIGN(KvArena arena, open_arena(options, n_ctx_tok, {fingerprint, shape}));
   DW_TRY(device->set_kv_arena(shape, arena.blocks()));
   DW_TRY(device->end_load());
@@ -140,6 +142,7 @@ Result<LoadedModel> load_with(const LoadOptions& options) {
                      .n_ctx_tok = n_ctx_tok,
                      .n_threads = n_threads,
                      .isa = isa,
+                     .kv_type = options.kv_type,
                      .content_sha256 = std::move(content_sha256)};
 }
 

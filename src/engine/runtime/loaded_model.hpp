@@ -54,6 +54,7 @@ struct LoadedModel {
   std::uint32_t n_ctx_tok = 0;
   std::uint32_t n_threads = 0;
   Isa isa = Isa::kScalar;
+  KvType kv_type = KvType::kF16;
   std::string content_sha256;  // empty if nobody needed it
 
   /// Errors: those of GgufFile::open and Model::load; kResourceExhausted if one sequence does not fit into memory

@@ -179,8 +179,7 @@ Status CpuDevice::set_kv_arena(const KvShape& shape, std::span<std::byte> blocks
 
 /// One head's part of a block in one layer.
 std::byte* CpuDevice::kv_block(std::uint32_t block, std::uint32_t layer, std::uint32_t kv_head) {
-  const std::size_t head_bytes =
-      kv_block_bytes(kv_shape_) / kv_shape_.n_kv_heads / kv_shape_.n_layers;
+  const std::size_t head_bytes = kv_head_bytes(kv_shape_.type, kv_shape_.d_head);
   const std::size_t index =
       (static_cast<std::size_t>(block) * kv_shape_.n_layers + layer) * kv_shape_.n_kv_heads +
       kv_head;
@@ -396,23 +395,40 @@ Act CpuDevice::linear_glu(Act act, Weight gate, Weight up) {
   return name_of(out);
 }
 
+namespace {
+
+void multiply_by(const float* factors, std::uint32_t n, float* x) {
+  for (std::uint32_t i = 0; i < n; ++i) x[i] *= factors[i];
+}
+
+void divide_by(const float* divisors, std::uint32_t n, float* x) {
+  for (std::uint32_t i = 0; i < n; ++i) x[i] /= divisors[i];
+}
+
+}  // namespace
+
 void CpuDevice::rope_store(Rows q, Rows k, Rows v, const RopeParams& rope,
                            const AttentionParams& attention) {
   const bool is_interleaved = rope.kind == RopeKind::kInterleaved;
   const std::uint32_t d_head = attention.d_head;
   const auto kv_type = static_cast<std::size_t>(kv_shape_.type);
+  const std::uint32_t group = attention.n_heads / attention.n_kv_heads;
+  const float* key_scale = vector_data(attention.key_scale);
   run(ceil_div(n_rows_, kRowChunk), [&](std::uint32_t chunk, std::uint32_t) {
     for (std::uint32_t r = chunk * kRowChunk; r < std::min(n_rows_, (chunk + 1) * kRowChunk); ++r) {
       const StepSequence& sequence = step_.sequences[row_sequence_[r]];
       const std::uint32_t pos = sequence.pos_begin + r - sequence.row_begin;
       const float* cos_sin = rope.cos_sin + static_cast<std::size_t>(pos) * rope.d_rope;
       for (std::uint32_t h = 0; h < attention.n_heads; ++h) {
-        kernels_.rope(rows_[q.index].row(r) + h * d_head, rope.d_rope, is_interleaved, cos_sin);
+        float* query = rows_[q.index].row(r) + h * d_head;
+        kernels_.rope(query, rope.d_rope, is_interleaved, cos_sin);
+        if (key_scale != nullptr) multiply_by(key_scale + h / group * d_head, d_head, query);
       }
       const std::uint32_t block = sequence.kv_blocks[pos / kKvBlockTok];
       for (std::uint32_t h = 0; h < attention.n_kv_heads; ++h) {
         float* key = rows_[k.index].row(r) + h * d_head;
         kernels_.rope(key, rope.d_rope, is_interleaved, cos_sin);
+        if (key_scale != nullptr) divide_by(key_scale + h * d_head, d_head, key);
         kernels_.store_kv[kv_type](key, rows_[v.index].row(r) + h * d_head, d_head,
                                    pos % kKvBlockTok, kv_block(block, attention.layer, h));
       }

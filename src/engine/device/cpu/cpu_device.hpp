@@ -132,8 +132,7 @@ class CpuDevice final : public Device {
   std::uint64_t weight_bytes_ = 0;
 
   KvShape kv_shape_;
-  std::span<std::byte>
-      kv_arena_;  // [n_blocks][n_layers][n_kv_heads] of K [d_head][16] then V [16][d_head]
+  std::span<std::byte> kv_arena_;  // [n_blocks][n_layers][n_kv_heads] heads
 
   /// An operation's chunks on the pool, unless the step was abandoned.
   template <class Fn>

@@ -10,6 +10,7 @@
 #include <iterator>
 #include <limits>
 #include <numeric>
+#include <type_traits>
 
 #include "engine/device/cpu/kernels.hpp"
 #include "engine/device/cpu/packed.hpp"

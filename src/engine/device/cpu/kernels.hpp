@@ -6,6 +6,7 @@
 
 #include "engine/device/cpu/isa.hpp"
 #include "engine/device/cpu/q8_block.hpp"
+#include "engine/device/device.hpp"
 #include "engine/quant/types.hpp"
 
 namespace deepwell::engine {
@@ -82,13 +83,13 @@ struct KernelTable {
   /// Rotates one head's first d_rope dimensions in place; cos_sin is [d_rope/2][2].
   void (*rope)(float* head, std::uint32_t d_rope, bool is_interleaved, const float* cos_sin);
   /// Writes one token's key and value into its lane of a block, and attention over blocks; [KvType].
-  void (*store_kv[2])(const float* k, const float* v, std::uint32_t d_head, std::uint32_t lane,
-                      std::byte* block);
-  void (*attention[2])(const AttentionTile& tile);
+  void (*store_kv[kNumKvTypes])(const float* k, const float* v, std::uint32_t d_head,
+                                std::uint32_t lane, std::byte* block);
+  void (*attention[kNumKvTypes])(const AttentionTile& tile);
   /// The same in parts that several threads can compute: each key block (128 keys) of [begin, end) leaves what it finds
   /// in `parts`, and when all have, merge_parts() makes the output. `parts` is attention_part_floats() a key block.
-  void (*attention_part[2])(const AttentionTile& tile, std::uint32_t key_block_begin,
-                            std::uint32_t key_block_end, float* parts);
+  void (*attention_part[kNumKvTypes])(const AttentionTile& tile, std::uint32_t key_block_begin,
+                                      std::uint32_t key_block_end, float* parts);
   void (*merge_parts)(const AttentionTile& tile, float* parts);
 };
 

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -333,10 +334,9 @@ struct AttentionCase {
 AttentionCase attention_case(std::mt19937& random, KvType type, std::uint32_t n_keys,
                              std::uint32_t n_queries, std::uint32_t d_head) {
   AttentionCase c{.n_keys = n_keys, .n_queries = n_queries, .d_head = d_head};
-  const std::size_t element = type == KvType::kF16 ? 2 : 4;
   // What lies behind the end is whatever an earlier sequence left: NaNs must not be seen.
   c.blocks.assign((n_keys + 15) / 16,
-                  std::vector<std::byte>(element * 32 * d_head, std::byte{0xFF}));
+                  std::vector<std::byte>(kv_head_bytes(type, d_head), std::byte{0xFF}));
   for (std::uint32_t k = 0; k < n_keys; ++k) {
     c.keys.push_back(random_floats(random, d_head));
     c.values.push_back(random_floats(random, d_head));
@@ -351,8 +351,8 @@ AttentionCase attention_case(std::mt19937& random, KvType type, std::uint32_t n_
 }
 
 std::vector<std::vector<float>> attend(const KernelTable& table, KvType type,
-                                       const AttentionCase& c, std::uint32_t first,
-                                       std::uint32_t n) {
+                                       const AttentionCase& c, std::uint32_t first, std::uint32_t n,
+                                       const std::vector<std::uint32_t>& cuts = {}) {
   std::vector<const float*> queries;
   std::vector<std::vector<float>> out(n, std::vector<float>(c.d_head));
   std::vector<float*> outputs;
@@ -363,24 +363,35 @@ std::vector<std::vector<float>> attend(const KernelTable& table, KvType type,
   }
   for (const auto& block : c.blocks) blocks.push_back(block.data());
   std::vector<float> scratch(attention_scratch_floats(n, c.d_head));
-  table.attention[static_cast<int>(type)]({.queries = queries.data(),
-                                           .outputs = outputs.data(),
-                                           .n_valid_keys = c.n_valid.data() + first,
-                                           .n_queries = n,
-                                           .d_head = c.d_head,
-                                           .scale = 0.125F,
-                                           .kv_blocks = blocks.data(),
-                                           .scratch = scratch.data()});
+  const AttentionTile tile{.queries = queries.data(),
+                           .outputs = outputs.data(),
+                           .n_valid_keys = c.n_valid.data() + first,
+                           .n_queries = n,
+                           .d_head = c.d_head,
+                           .scale = 0.125F,
+                           .kv_blocks = blocks.data(),
+                           .scratch = scratch.data()};
+  if (cuts.empty()) {
+    table.attention[static_cast<int>(type)](tile);
+    return out;
+  }
+  // The parts between the cuts in descending order: none may depend on another.
+  std::vector<std::uint32_t> ends = cuts;
+  std::sort(ends.begin(), ends.end());
+  std::vector<float> parts(ends.back() * attention_part_floats(n, c.d_head));
+  for (std::size_t i = ends.size() - 1; i > 0; --i)
+    table.attention_part[static_cast<int>(type)](tile, ends[i - 1], ends[i], parts.data());
+  table.merge_parts(tile, parts.data());
   return out;
 }
 
 TEST(Kernels, AttendWithTheSameBitsOnEveryInstructionSetAndInEveryTile) {
   std::mt19937 random(7);
-  for (const KvType type : {KvType::kF16, KvType::kF32}) {
+  for (const KvType type : {KvType::kF16, KvType::kF32, KvType::kQ8}) {
     for (const std::uint32_t n_keys : {1U, 15U, 16U, 17U, 127U, 128U, 129U, 300U, 513U}) {
       const std::uint32_t n_queries = n_keys < 20 ? 3 : 42;
       const AttentionCase c =
-          attention_case(random, type, n_keys, n_queries, n_keys % 2 == 0 ? 32 : 64);
+          attention_case(random, type, n_keys, n_queries, n_keys % 2 == 0 ? 48 : 64);
       const auto expected = attend(scalar::kKernels, type, c, 0, n_queries);
       for (const Isa isa : supported_isas()) {
         EXPECT_EQ(expected, attend(kernel_table(isa), type, c, 0, n_queries))
@@ -390,6 +401,67 @@ TEST(Kernels, AttendWithTheSameBitsOnEveryInstructionSetAndInEveryTile) {
               << isa_name(isa) << " query " << q;
         }
       }
+    }
+  }
+}
+
+TEST(Kernels, AttendInPartsWithTheSameBits) {
+  std::mt19937 random(9);
+  for (const KvType type : {KvType::kF16, KvType::kQ8}) {
+    for (const std::uint32_t n_queries :
+         {1U, 7U, 42U}) {  // the last ones begin in three key blocks
+      AttentionCase c = attention_case(random, type, 389, n_queries, 64);
+      for (std::uint32_t q = 0; q < n_queries / 2; ++q) c.n_valid[q] = 100 + 8 * q;
+      const auto expected = attend(scalar::kKernels, type, c, 0, n_queries);
+      for (const Isa isa : supported_isas()) {
+        EXPECT_EQ(expected, attend(kernel_table(isa), type, c, 0, n_queries, {0, 3, 1, 4}))
+            << isa_name(isa) << " queries " << n_queries;
+      }
+    }
+  }
+}
+
+TEST(Kernels, KeepKeysAndValuesInEightBitsWithinHalfAStep) {
+  std::mt19937 random(10);
+  const std::uint32_t d_head = 80;
+  for (const Isa isa : supported_isas()) {
+    auto k = random_floats(random, d_head);
+    auto v = random_floats(random, d_head);
+    k[5] = 0.0F;
+    std::vector<std::byte> block(kv_head_bytes(KvType::kQ8, d_head));
+    const auto store = kernel_table(isa).store_kv[static_cast<int>(KvType::kQ8)];
+    store(k.data(), v.data(), d_head, 3, block.data());
+    const auto* q = reinterpret_cast<const std::int8_t*>(block.data());
+    const auto* scales = reinterpret_cast<const float*>(q + 32 * d_head);
+    for (std::uint32_t d = 0; d < d_head; ++d) {
+      const float k_scale = scales[d / 32 * 16 + 3];
+      const float v_scale = scales[3 * 16 + 3];
+      EXPECT_NEAR(k[d], k_scale * q[d * 16 + 3], 0.5001F * k_scale) << isa_name(isa);
+      EXPECT_NEAR(v[d], v_scale * q[16 * d_head + 3 * d_head + d], 0.5001F * v_scale);
+    }
+    k[40] = std::numeric_limits<float>::infinity();
+    store(k.data(), v.data(), d_head, 3, block.data());
+    EXPECT_FALSE(std::isnan(scales[3]));
+    EXPECT_TRUE(std::isnan(scales[16 + 3]));  // what is not finite must reach the logits
+  }
+}
+
+TEST(Kernels, RotateByHalvesWithTheSameBits) {
+  std::mt19937 random(11);
+  for (const std::uint32_t d_rope : {16U, 32U, 40U, 64U, 96U}) {
+    const auto x = random_floats(random, 112);
+    const auto cos_sin = random_floats(random, d_rope);
+    for (const Isa isa : supported_isas()) {
+      auto y = x;
+      kernel_table(isa).rope(y.data(), d_rope, false, cos_sin.data());
+      const std::uint32_t half = d_rope / 2;
+      for (std::uint32_t i = 0; i < half; ++i) {
+        const float c = cos_sin[2 * i];
+        const float s = cos_sin[2 * i + 1];
+        ASSERT_EQ(std::fma(x[i], c, -(x[half + i] * s)), y[i]) << isa_name(isa) << d_rope;
+        ASSERT_EQ(std::fma(x[i], s, x[half + i] * c), y[half + i]) << isa_name(isa) << d_rope;
+      }
+      for (std::uint32_t i = d_rope; i < 112; ++i) ASSERT_EQ(x[i], y[i]);
     }
   }
 }

@@ -34,7 +34,8 @@ void attention_block(const Model& model, std::uint32_t l, Device& device) {
                                .n_heads = hp.n_heads,
                                .n_kv_heads = hp.n_kv_heads,
                                .d_head = hp.d_head,
-                               .scale = 1.0F / std::sqrt(static_cast<float>(hp.d_head))};
+                               .scale = 1.0F / std::sqrt(static_cast<float>(hp.d_head)),
+                               .key_scale = w.key_scale};
 
   const Act h = device.norm_act(b.x, w.attn_norm, hp.rms_eps);
   const LinearOut qkv[] = {{w.wq, w.bq, b.q}, {w.wk, w.bk, b.k}, {w.wv, w.bv, b.v}};

@@ -28,7 +28,8 @@ inline void for_queries(std::uint32_t first, std::uint32_t n, Fn& fn) {
   }
 }
 
-/// One head's part of a block: K as [d_head][16], then V as [16][d_head].
+/// One head's part of a block: K as [d_head][16], then V as [16][d_head]; of int8 then scales of
+/// keys [ceil(d_head/32)][16] and of values [16].
 template <class Element>
 inline const Element* keys_of(const std::byte* block) {
   return reinterpret_cast<const Element*>(block);
@@ -38,13 +39,39 @@ inline const Element* values_of(const std::byte* block, std::uint32_t d_head) {
   return keys_of<Element>(block) + kLanes * d_head;
 }
 
+template <class Element>
+inline constexpr bool kHasScales = std::is_same_v<Element, std::int8_t>;
+inline const float* key_scales_of(const std::byte* block, std::uint32_t d_head) {
+  return reinterpret_cast<const float*>(block + 2 * kLanes * d_head);
+}
+inline const float* value_scales_of(const std::byte* block, std::uint32_t d_head) {
+  return key_scales_of(block, d_head) + (d_head + kKeyScaleDims - 1) / kKeyScaleDims * kLanes;
+}
+
+inline V::F load_element(const std::int8_t* p) { return V::load_i8(p); }
+template <class Element>
+inline V::F load_element(const Element* p) {
+  return V::load_weights(p);
+}
+
 /// Asks for half a block (its keys, or its values) from memory. The blocks of a head lie far apart: no hardware
 /// prefetcher finds the next one.
+inline void prefetch(const void* begin, std::size_t n_bytes) {
+  for (std::size_t i = 0; i < n_bytes; i += 64)
+    __builtin_prefetch(static_cast<const char*>(begin) + i);
+}
 template <class Element>
-inline void prefetch_half(const Element* half, std::uint32_t d_head) {
-  const auto* bytes = reinterpret_cast<const char*>(half);
-  for (std::size_t i = 0; i < sizeof(Element) * kLanes * d_head; i += 64)
-    __builtin_prefetch(bytes + i);
+inline void prefetch_keys(const std::byte* block, std::uint32_t d_head) {
+  prefetch(keys_of<Element>(block), sizeof(Element) * kLanes * d_head);
+}
+template <class Element>
+inline void prefetch_values(const std::byte* block, std::uint32_t d_head) {
+  const std::byte* end =
+      kHasScales<Element>
+          ? reinterpret_cast<const std::byte*>(value_scales_of(block, d_head) + kLanes)
+          : block + 2 * sizeof(Element) * kLanes * d_head;
+  const auto* begin = reinterpret_cast<const std::byte*>(values_of<Element>(block, d_head));
+  prefetch(begin, static_cast<std::size_t>(end - begin));
 }
 
 /// scores[q][16·g + lane] of NQ queries against the keys of NG blocks.
@@ -57,18 +84,26 @@ inline void score_keys(const std::byte* const* blocks, const float* queries, std
     keys[g] = keys_of<Element>(blocks[g]);
     DW_UNROLL for (int q = 0; q < NQ; ++q) acc[g][q] = V::set(0.0F);
   }
+  V::F scales[NG];
+  DW_UNROLL for (int g = 0; g < NG; ++g) scales[g] = V::set(1.0F);
   for (std::uint32_t d = 0; d < d_head; ++d) {
     V::F k[NG];
-    DW_UNROLL for (int g = 0; g < NG; ++g) k[g] = V::load_weights(keys[g] + d * kLanes);
+    DW_UNROLL for (int g = 0; g < NG; ++g) {
+      k[g] = load_element(keys[g] + d * kLanes);
+      if constexpr (kHasScales<Element>) {
+        if (d % kKeyScaleDims == 0)
+          scales[g] = V::load(key_scales_of(blocks[g], d_head) + d / kKeyScaleDims * kLanes);
+        k[g] = V::mul(k[g], scales[g]);
+      }
+    }
     DW_UNROLL for (int q = 0; q < NQ; ++q) {
       const V::F x = V::set(queries[d * kTile + static_cast<std::uint32_t>(q)]);
       DW_UNROLL for (int g = 0; g < NG; ++g) acc[g][q] = V::fma(x, k[g], acc[g][q]);
     }
   }
   DW_UNROLL for (int g = 0; g < NG; ++g) {
-    DW_UNROLL for (int q = 0; q < NQ; ++q)
-      V::store(scores + q * static_cast<int>(kKeyBlock) + g * 16,
-               V::mul(acc[g][q], V::set(scale)));
+    DW_UNROLL for (int q = 0; q < NQ; ++q) V::store(
+        scores + q * static_cast<int>(kKeyBlock) + g * 16, V::mul(acc[g][q], V::set(scale)));
   }
 }
 
@@ -83,12 +118,12 @@ inline void weigh_values(const std::byte* const* blocks, std::uint32_t d_head, s
     DW_UNROLL for (int q = 0; q < NQ; ++q) acc[c][q] = V::set(0.0F);
   }
   for (std::uint32_t begin = 0; begin < n_keys; begin += kLanes) {
-    if (begin / kLanes < n_next) prefetch_half(keys_of<Element>(next[begin / kLanes]), d_head);
+    if (begin / kLanes < n_next) prefetch_keys<Element>(next[begin / kLanes], d_head);
     const Element* value = values_of<Element>(blocks[begin / kLanes], d_head) + d;
     const std::uint32_t end = n_keys - begin < kLanes ? n_keys : begin + kLanes;
     for (std::uint32_t key = begin; key < end; ++key, value += d_head) {
       V::F v[NC];
-      DW_UNROLL for (int c = 0; c < NC; ++c) v[c] = V::load_weights(value + c * 16);
+      DW_UNROLL for (int c = 0; c < NC; ++c) v[c] = load_element(value + c * 16);
       DW_UNROLL for (int q = 0; q < NQ; ++q) {
         const V::F w = V::set(weights[static_cast<std::uint32_t>(q) * kKeyBlock + key]);
         DW_UNROLL for (int c = 0; c < NC; ++c) acc[c][q] = V::fma(w, v[c], acc[c][q]);
@@ -97,7 +132,7 @@ inline void weigh_values(const std::byte* const* blocks, std::uint32_t d_head, s
   }
   DW_UNROLL for (int c = 0; c < NC; ++c) {
     DW_UNROLL for (int q = 0; q < NQ; ++q)
-      V::store(out + static_cast<std::uint32_t>(q) * d_head + d + c * 16, acc[c][q]);
+        V::store(out + static_cast<std::uint32_t>(q) * d_head + d + c * 16, acc[c][q]);
   }
 }
 
@@ -111,7 +146,7 @@ inline void weigh_more_values(const std::byte* const* blocks, std::uint32_t d_he
         values_of<Element>(blocks[key / kLanes], d_head) + (key % kLanes) * d_head;
     const V::F w = V::set(weights[key]);
     for (std::uint32_t d = 0; d < d_head; d += kLanes)
-      V::store(out + d, V::fma(w, V::load_weights(value + d), V::load(out + d)));
+      V::store(out + d, V::fma(w, load_element(value + d), V::load(out + d)));
   }
 }
 
@@ -122,8 +157,11 @@ struct Partial {
   float* out;  // [n][d_head]
 };
 
-/// Turns one query's scores of a block into weights exp(score - max), zero from n_valid on.
-inline void softmax_block(float* scores, std::uint32_t n_valid, float& max, float& sum) {
+/// Turns one query's scores of a key block into weights exp(score - max), zero from n_valid on. Where values have
+/// scales, the weights take them in after they were summed.
+template <class Element>
+inline void softmax_block(const std::byte* const* blocks, std::uint32_t d_head, float* scores,
+                          std::uint32_t n_valid, float& max, float& sum) {
   const std::uint32_t n_padded = (n_valid + kLanes - 1) / kLanes * kLanes;
   for (std::uint32_t k = n_valid; k < n_padded; ++k)
     scores[k] = -std::numeric_limits<float>::infinity();
@@ -134,8 +172,12 @@ inline void softmax_block(float* scores, std::uint32_t n_valid, float& max, floa
   V::F partial = V::set(0.0F);
   for (std::uint32_t k = 0; k < n_padded; k += kLanes) {
     const V::F weight = exp_lanes(V::sub(V::load(scores + k), V::set(max)));
-    V::store(scores + k, weight);
     partial = V::add(partial, weight);
+    if constexpr (kHasScales<Element>) {
+      V::store(scores + k, V::mul(weight, V::load(value_scales_of(blocks[k / kLanes], d_head))));
+    } else {
+      V::store(scores + k, weight);
+    }
   }
   sum = V::sum_lanes(partial);
 }
@@ -168,7 +210,7 @@ inline void score_tile(const TileBlock& t) {
     std::uint32_t g = 0;
     for (; g + kAtOnce <= n_groups; g += kAtOnce) {
       for (std::uint32_t i = g; t.reads_ahead && i < g + kAtOnce; ++i)
-        prefetch_half(values_of<Element>(t.blocks[i], t.d_head), t.d_head);
+        prefetch_values<Element>(t.blocks[i], t.d_head);
       score_keys<Element, NQ, kAtOnce>(t.blocks + g, t.queries + q, t.d_head, t.scale,
                                        scores + g * kLanes);
     }
@@ -205,7 +247,8 @@ template <class Element>
 inline void attend_block(const TileBlock& t, const Partial& result) {
   score_tile<Element>(t);
   for (std::uint32_t q = 0; q < t.n; ++q)
-    softmax_block(t.scores + q * kKeyBlock, t.n_valid(q), result.max[q], result.sum[q]);
+    softmax_block<Element>(t.blocks, t.d_head, t.scores + q * kKeyBlock, t.n_valid(q),
+                           result.max[q], result.sum[q]);
   weigh_tile<Element>(t, result.out);
 }
 
@@ -223,8 +266,7 @@ inline void merge_block(float* state_max, float* state_sum, float* const* output
     const V::F before = exp_lanes(V::sub(V::load(lanes[0]), max));
     const V::F now = exp_lanes(V::sub(V::load(lanes[2]), max));
     V::store(lanes[0], max);
-    V::store(lanes[1],
-             V::fma(V::load(lanes[1]), before, V::mul(V::load(lanes[3]), now)));
+    V::store(lanes[1], V::fma(V::load(lanes[1]), before, V::mul(V::load(lanes[3]), now)));
     V::store(lanes[4], before);
     V::store(lanes[5], now);
     std::memcpy(state_max + begin, lanes[0], n_here * sizeof(float));
@@ -303,18 +345,17 @@ template <class Element>
 void attention(const AttentionTile& tile) {
   float state_max[kMaxTileQueries], state_sum[kMaxTileQueries];
   float block_max[kTile], block_sum[kTile];
-  float* block_out = tile.scratch + kTile * kKeyBlock +
-                     (tile.n_queries + kTile - 1) / kTile * kTile * tile.d_head;
+  float* block_out =
+      tile.scratch + kTile * kKeyBlock + (tile.n_queries + kTile - 1) / kTile * kTile * tile.d_head;
   const Partial block{block_max, block_sum, block_out};
   const std::uint32_t n_key_blocks =
       (tile.n_valid_keys[tile.n_queries - 1] + kKeyBlock - 1) / kKeyBlock;
-  for_tile_blocks<Element>(tile, 0, n_key_blocks,
-                           [&](std::uint32_t kb, std::uint32_t q, const TileBlock& t) {
-                             attend_block<Element>(t, block);
-                             (kb == 0 ? begin_merge : merge_block)(state_max + q, state_sum + q,
-                                                                   tile.outputs + q, block, t.n,
-                                                                   t.d_head);
-                           });
+  for_tile_blocks<Element>(
+      tile, 0, n_key_blocks, [&](std::uint32_t kb, std::uint32_t q, const TileBlock& t) {
+        attend_block<Element>(t, block);
+        (kb == 0 ? begin_merge : merge_block)(state_max + q, state_sum + q, tile.outputs + q, block,
+                                              t.n, t.d_head);
+      });
   divide_by_sums(tile, state_sum);
 }
 
@@ -328,12 +369,11 @@ inline Partial part_of(float* parts, const AttentionTile& tile, std::uint32_t kb
 template <class Element>
 void attention_part(const AttentionTile& tile, std::uint32_t kb_begin, std::uint32_t kb_end,
                     float* parts) {
-  for_tile_blocks<Element>(tile, kb_begin, kb_end,
-                           [&](std::uint32_t kb, std::uint32_t q, const TileBlock& t) {
-                             const Partial all = part_of(parts, tile, kb);
-                             attend_block<Element>(
-                                 t, {all.max + q, all.sum + q, all.out + q * t.d_head});
-                           });
+  for_tile_blocks<Element>(
+      tile, kb_begin, kb_end, [&](std::uint32_t kb, std::uint32_t q, const TileBlock& t) {
+        const Partial all = part_of(parts, tile, kb);
+        attend_block<Element>(t, {all.max + q, all.sum + q, all.out + q * t.d_head});
+      });
 }
 
 void merge_parts(const AttentionTile& tile, float* parts) {

@@ -107,6 +107,44 @@ inline void rope(float* head, std::uint32_t d_rope, bool is_interleaved, const f
   for (; i < n_pairs; ++i) rope_pair(head[i], head[n_pairs + i], cos_sin + 2 * i);
 }
 
+/// x ≈ scale · q, as a Q8Block's; the same rules for zeros and values that are not finite. put(d, q[d..d+15]).
+template <class Put>
+inline float quantise_head(const float* x, std::uint32_t n, Put put) {
+  V::F most = V::set(0.0F);
+  bool is_finite = true;
+  for (std::uint32_t d = 0; d < n; d += 16) {
+    const V::F magnitude = V::abs(V::load(x + d));
+    is_finite = is_finite && V::all_at_most(magnitude, std::numeric_limits<float>::max());
+    most = V::max(most, magnitude);
+  }
+  const float amax = V::max_lanes(most);
+  const bool is_zero = !is_finite || amax < kSmallestAmax;
+  const V::F inverse = V::set(is_zero ? 0.0F : 127.0F / amax);
+  alignas(16) std::int8_t q[16];
+  for (std::uint32_t d = 0; d < n; d += 16) {
+    V::store_int8(q, V::to_int(is_zero ? inverse : V::mul(V::load(x + d), inverse)));
+    put(d, q);
+  }
+  return !is_finite ? std::numeric_limits<float>::quiet_NaN() : is_zero ? 0.0F : amax / 127.0F;
+}
+
+/// A block of int8: K [d_head][16], V [16][d_head], scales of keys [ceil(d_head/32)][16] and of values [16].
+inline void store_kv_q8(const float* k, const float* v, std::uint32_t d_head, std::uint32_t lane,
+                        std::byte* block) {
+  auto* keys = reinterpret_cast<std::int8_t*>(block);
+  std::int8_t* values = keys + 16 * d_head;
+  auto* scales = reinterpret_cast<float*>(values + 16 * d_head);
+  for (std::uint32_t begin = 0; begin < d_head; begin += kKeyScaleDims, scales += 16) {
+    const std::uint32_t n = d_head - begin < kKeyScaleDims ? d_head - begin : kKeyScaleDims;
+    scales[lane] = quantise_head(k + begin, n, [&](std::uint32_t d, const std::int8_t* q) {
+      for (std::uint32_t i = 0; i < 16; ++i) keys[(begin + d + i) * 16 + lane] = q[i];
+    });
+  }
+  scales[lane] = quantise_head(v, d_head, [&](std::uint32_t d, const std::int8_t* q) {
+    std::memcpy(values + lane * d_head + d, q, 16);
+  });
+}
+
 template <class Element>
 void store_kv(const float* k, const float* v, std::uint32_t d_head, std::uint32_t lane,
               std::byte* block) {

@@ -53,8 +53,8 @@ const KernelTable kKernels = {
     .rms_norm = rms_norm,
     .swiglu = swiglu,
     .rope = rope,
-    .store_kv = {store_kv<Half>, store_kv<float>},
-    .attention = {attention<Half>, attention<float>},
-    .attention_part = {attention_part<Half>, attention_part<float>},
+    .store_kv = {store_kv<Half>, store_kv<float>, store_kv_q8},
+    .attention = {attention<Half>, attention<float>, attention<std::int8_t>},
+    .attention_part = {attention_part<Half>, attention_part<float>, attention_part<std::int8_t>},
     .merge_parts = merge_parts,
 };
