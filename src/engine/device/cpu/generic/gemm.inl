@@ -15,15 +15,16 @@ template <class Type, int NT>
     acc[t] = V::set(0.0F);
   }
   for (std::size_t b = 0; b < n_blocks; ++b) {
-    if constexpr (NT == 1) {
-      // One token reads each weight once, from memory: fetch ahead what the hardware would fetch late. The
-      // groups of a matrix follow each other, so running past this group's end warms the next one.
-      constexpr std::size_t kAhead = 4096;
-      for (std::size_t o = 0; o < sizeof(Block); o += 64) {
-        __builtin_prefetch(reinterpret_cast<const std::byte*>(blocks + b) + kAhead + o);
-      }
-    }
     for (std::size_t s = 0; s < kSpans; ++s) {
+      if constexpr (NT == 1) {
+        // One token reads each weight once, from memory: fetch ahead what the hardware would fetch late, a span's share
+        // at a time so that memory never waits for arithmetic, and no further than L2, which has room for more
+        // requests. The groups of a matrix follow each other, so running past this group's end warms the next one.
+        constexpr std::size_t kAhead = 4096;
+        constexpr std::size_t kShare = (sizeof(Block) + kSpans - 1) / kSpans;
+        const auto* share = reinterpret_cast<const std::byte*>(blocks + b) + kAhead + s * kShare;
+        DW_UNROLL for (std::size_t o = 0; o < kShare; o += 64) __builtin_prefetch(share + o, 0, 2);
+      }
       const Span<Type> w = load_span<Type>(blocks[b], s);
       DW_UNROLL for (int t = 0; t < NT; ++t) acc[t] =
           add_span<Type>(acc[t], w, a[t][b * kSpans + s]);
@@ -64,8 +65,7 @@ inline void for_token_tiles(std::uint32_t t, std::uint32_t n_tokens, Tile&& tile
 template <class Type>
 void gemm_q8(const ProductQ8& p) {
   std::uint32_t n_done = 0;
-  if (p.n_tokens >= V::kPanelTokens && p.scratch != nullptr)
-    n_done = multiply_panel<Type>(p);
+  if (p.n_tokens >= V::kPanelTokens && p.scratch != nullptr) n_done = multiply_panel<Type>(p);
   for_token_tiles(n_done, p.n_tokens,
                   [&]<int NT>(std::uint32_t t) { gemm_q8_tile<Type, NT>(p, t); });
 }
