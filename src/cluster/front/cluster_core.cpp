@@ -105,6 +105,7 @@ Status ClusterGenerator::Core::add_worker(WorkerId id, const std::string& addres
   const std::lock_guard lock(mutex_);
   Worker& worker = workers_[id];
   worker.id = id;
+  worker.address = address;
   worker.is_supervised = is_supervised;
   worker.progress = 1.0;
   worker.link = std::move(link);

@@ -33,6 +33,7 @@ class ClusterGenerator::Core : public std::enable_shared_from_this<Core> {
     enum class Link : std::uint8_t { kNone, kConnecting, kUp, kLost };
 
     WorkerId id;
+    std::string address;  // "unix:/path" or "host:port"
     bool is_supervised = false;
     bool is_draining = false;
     bool is_suspected = false;

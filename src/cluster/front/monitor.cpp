@@ -4,6 +4,7 @@
 #include "base/concat.hpp"
 #include "cluster/front/cluster_core.hpp"
 #include "cluster/front/process_state.hpp"
+#include "cluster/front/unread_bytes.hpp"
 
 namespace deepwell::cluster {
 
@@ -60,7 +61,11 @@ void ClusterGenerator::Core::watch(Worker& worker, SteadyTime now, bool was_on_t
     return;
   }
   if (worker.link_state != Worker::Link::kUp || worker.is_being_killed) return;
-  if (was_on_time) {
+  // What it said long ago may wait in our own socket: then it is this process that is late.
+  const bool is_near_suspicion =
+      kTick * (worker.n_silent_ticks + 1) >= options_.health.suspect_after;
+  const bool is_our_fault = is_near_suspicion && has_unread_bytes(worker.address);
+  if (was_on_time && !is_our_fault) {
     ++worker.n_silent_ticks;
     ++worker.n_stalled_ticks;
   }
