@@ -1,6 +1,11 @@
 // Matrix products over packed row groups, written once over an instruction set's primitives (struct V).
 // Included inside each ISA's namespace and target region; no include guard on purpose.
 
+// One token reads each weight once, from memory: fetch ahead what the hardware would fetch late, a little at a time so
+// that memory never waits for arithmetic, and no further than L2, which has room for more requests. The groups of a
+// matrix follow each other, so running past a group's end warms the next one.
+constexpr std::size_t kFetchAhead = 4096;  // bytes
+
 /// NT tokens times a row group as it is packed.
 template <class Type, int NT>
 [[gnu::noinline]] void gemm_q8_tile(const ProductQ8& p, std::size_t token) {
@@ -17,12 +22,9 @@ template <class Type, int NT>
   for (std::size_t b = 0; b < n_blocks; ++b) {
     for (std::size_t s = 0; s < kSpans; ++s) {
       if constexpr (NT == 1) {
-        // One token reads each weight once, from memory: fetch ahead what the hardware would fetch late, a span's share
-        // at a time so that memory never waits for arithmetic, and no further than L2, which has room for more
-        // requests. The groups of a matrix follow each other, so running past this group's end warms the next one.
-        constexpr std::size_t kAhead = 4096;
         constexpr std::size_t kShare = (sizeof(Block) + kSpans - 1) / kSpans;
-        const auto* share = reinterpret_cast<const std::byte*>(blocks + b) + kAhead + s * kShare;
+        const auto* share =
+            reinterpret_cast<const std::byte*>(blocks + b) + kFetchAhead + s * kShare;
         DW_UNROLL for (std::size_t o = 0; o < kShare; o += 64) __builtin_prefetch(share + o, 0, 2);
       }
       const Span<Type> w = load_span<Type>(blocks[b], s);
@@ -40,6 +42,8 @@ template <class Element, int NT>
   V::F acc[NT];
   DW_UNROLL for (int t = 0; t < NT; ++t) acc[t] = V::set(0.0F);
   for (std::size_t k = 0; k < p.n_in; ++k) {
+    if constexpr (NT == 1)
+      __builtin_prefetch(reinterpret_cast<const std::byte*>(w + 16 * k) + kFetchAhead, 0, 2);
     const V::F weights = V::load_weights(w + 16 * k);
     DW_UNROLL for (int t = 0; t < NT; ++t) {
       acc[t] = V::fma(weights, V::set(x[static_cast<std::size_t>(t) * p.act_stride + k]), acc[t]);
