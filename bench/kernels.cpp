@@ -153,6 +153,7 @@ struct Buffers {
   CpuMemory scratch;
   std::vector<float> x;
   std::vector<Q8Block> q8;
+  std::vector<Q8Tile> tiles;
   std::vector<float> out;
 };
 
@@ -172,7 +173,8 @@ void multiply(const KernelTable& table, QuantType type, Buffers& b, std::size_t 
             .n_in = kInputs,
             .out = out,
             .out_stride = kGroups * 16,
-            .scratch = b.scratch.data()});
+            .scratch = b.scratch.data(),
+            .tiles = b.tiles.data()});
     } else {
       table.gemm_f32(type)({.group = group,
                             .act = b.x.data(),
@@ -226,10 +228,14 @@ int main(int argc, char** argv) {
   std::normal_distribution<float> normal;
   b.x.resize(std::size_t{kTokens} * kInputs);
   for (float& x : b.x) x = normal(random);
-  b.q8.resize(b.x.size() / kQ8BlockLen);
+  constexpr std::uint32_t kSpans = kInputs / kQ8BlockLen;
+  b.q8.resize(std::size_t{kTokens} * kSpans);
+  b.tiles.resize(kTokens / Q8Tile::kTokens * kSpans);
   for (std::uint32_t t = 0; t < kTokens; ++t) {
-    kernel_table(Isa::kScalar)
-        .quantise(&b.x[t * kInputs], kInputs, &b.q8[t * (kInputs / kQ8BlockLen)]);
+    Q8Block* blocks = &b.q8[t * kSpans];
+    kernel_table(Isa::kScalar).quantise(&b.x[t * kInputs], kInputs, blocks);
+    for (std::uint32_t s = 0; s < kSpans; ++s)
+      b.tiles[t / Q8Tile::kTokens * kSpans + s].put(t % Q8Tile::kTokens, blocks[s]);
   }
   b.out.resize(std::size_t{kTokens} * kGroups * 16);
 
