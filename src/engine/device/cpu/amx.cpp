@@ -42,6 +42,7 @@ inline void configure_tiles() {
     config.n_rows[t] = t < 6 ? kTileTokens : kQ8BlockLen / 4;
     config.n_column_bytes[t] = t == 4 || t == 5 ? kQ8BlockLen : 64;
   }
+  asm volatile("" : : "r"(&config) : "memory");  // g++ 12 believes that LDTILECFG reads eight bytes
   _tile_loadconfig(&config);
 }
 
