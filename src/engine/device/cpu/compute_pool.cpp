@@ -1,7 +1,8 @@
 // Claiming chunks, spinning inside a step, parking between steps.
 #include "engine/device/cpu/compute_pool.hpp"
 
-#include <chrono>
+#include <algorithm>
+#include <utility>
 
 #include "base/check.hpp"
 #include "engine/device/cpu/float_environment.hpp"
@@ -22,34 +23,12 @@ void pause_briefly() {
 #endif
 }
 
-/// Notices that this thread was taken off its processor while it spun, and then waits politely for a while: a thread
-/// that keeps spinning beside a busy process uses up its share and is preempted for milliseconds at a time, in the
-/// middle of a chunk; one that gives way in time is not.
-class Politeness {
- public:
-  /// To be called in every turn of a waiting loop.
-  void wait() {
-    if (++n_turns_ % 64 != 0) {
-      pause_briefly();
-      return;
-    }
-    const Clock::time_point now = Clock::now();
-    if (last_ != Clock::time_point{} && now - last_ > kPreempted) polite_until_ = now + kPoliteFor;
-    if (now < polite_until_) std::this_thread::sleep_for(kNap);
-    last_ = Clock::now();
-  }
-  void done_waiting() { last_ = {}; }
+using std::chrono::milliseconds;
 
- private:
-  using Clock = std::chrono::steady_clock;
-  static constexpr auto kPreempted = std::chrono::microseconds(500);
-  static constexpr auto kPoliteFor = std::chrono::milliseconds(100);
-  static constexpr auto kNap = std::chrono::microseconds(100);
-
-  std::uint32_t n_turns_ = 0;
-  Clock::time_point last_{};
-  Clock::time_point polite_until_{};
-};
+// How long a pool that lost a thread works without it: longer each time that it grew again in vain.
+constexpr milliseconds kFirstRest{200};
+constexpr milliseconds kLongestRest{3200};
+constexpr int kTurnsPerLook = 64;
 
 constexpr std::uint64_t cursor_of(std::uint32_t operation, std::uint32_t chunk) {
   return (static_cast<std::uint64_t>(operation) << 32) | chunk;
@@ -58,7 +37,10 @@ constexpr std::uint64_t cursor_of(std::uint32_t operation, std::uint32_t chunk) 
 }  // namespace
 
 ComputePool::ComputePool(std::uint32_t n_threads)
-    : n_threads_(n_threads), homes_(std::make_unique<Home[]>(n_threads)) {
+    : n_threads_(n_threads),
+      homes_(std::make_unique<Home[]>(n_threads)),
+      notices_(std::make_unique<Notice[]>(n_threads)),
+      n_active_(n_threads) {
   DW_CHECK(n_threads >= 1, "a pool has at least one thread");
   threads_.reserve(n_threads - 1);
   try {
@@ -77,6 +59,8 @@ void ComputePool::stop() {
   is_stopping_.store(true);
   step_.fetch_add(2);
   step_.notify_all();
+  n_active_.store(n_threads_);
+  n_active_.notify_all();
   for (std::thread& thread : threads_) thread.join();
 }
 
@@ -108,13 +92,35 @@ bool ComputePool::claim_and_run(std::uint32_t home, std::uint32_t thread) {
 void ComputePool::work(std::uint32_t thread) {
   for (std::uint32_t i = 0; i < n_threads_; ++i) {
     const std::uint32_t home = (thread + i) % n_threads_;
-    while (claim_and_run(home, thread)) {
-    }
+    while (claim_and_run(home, thread)) notices_[thread].look();
+  }
+}
+
+/// Fewer threads after a sign of crowding, one more after a rest.
+void ComputePool::adapt() {
+  std::uint32_t n_signs = 0;
+  for (std::uint32_t t = 0; t < n_threads_; ++t)
+    n_signs += notices_[t].n_signs.load(std::memory_order_relaxed);
+  const bool is_crowded = n_signs != std::exchange(n_signs_, n_signs);
+  const std::uint32_t n_active = n_active_.load(std::memory_order_relaxed);
+  if (!is_crowded && n_active == n_threads_) return;
+  const SteadyTime now = std::chrono::steady_clock::now();
+  if (is_crowded && n_active > 1) {
+    const bool was_in_vain = now - changed_at_ < rest_;
+    rest_ = was_in_vain ? std::min(2 * rest_, kLongestRest) : kFirstRest;
+    changed_at_ = now;
+    n_active_.store(n_active - 1, std::memory_order_relaxed);
+  } else if (n_active < n_threads_ && now - changed_at_ >= rest_) {
+    changed_at_ = now;
+    n_active_.store(n_active + 1, std::memory_order_relaxed);
+    n_active_.notify_all();
   }
 }
 
 void ComputePool::run_erased(std::uint32_t n_chunks, ChunkFn fn, void* context) {
-  if (n_threads_ == 1 || n_chunks <= 1) {
+  if (n_threads_ > 1) adapt();
+  const std::uint32_t n_active = n_active_.load(std::memory_order_relaxed);
+  if (n_active == 1 || n_chunks <= 1) {
     for (std::uint32_t chunk = 0; chunk < n_chunks; ++chunk) fn(context, chunk, 0);
     return;
   }
@@ -124,41 +130,46 @@ void ComputePool::run_erased(std::uint32_t n_chunks, ChunkFn fn, void* context) 
   fn_.store(fn, std::memory_order_relaxed);
   context_.store(context, std::memory_order_relaxed);
   n_left_.store(n_chunks, std::memory_order_relaxed);
-  for (std::uint32_t t = 0; t < n_threads_; ++t) {
+  for (std::uint32_t t = 0; t < n_active; ++t) {
     const auto begin =
-        static_cast<std::uint32_t>(static_cast<std::uint64_t>(n_chunks) * t / n_threads_);
+        static_cast<std::uint32_t>(static_cast<std::uint64_t>(n_chunks) * t / n_active);
     const auto end =
-        static_cast<std::uint32_t>(static_cast<std::uint64_t>(n_chunks) * (t + 1) / n_threads_);
+        static_cast<std::uint32_t>(static_cast<std::uint64_t>(n_chunks) * (t + 1) / n_active);
     homes_[t].cursor.store(cursor_of(operation_, begin), std::memory_order_release);
     homes_[t].end.store(end, std::memory_order_release);
   }
   n_posted_.fetch_add(1, std::memory_order_release);
   work(0);
-  Politeness politeness;
-  while (n_left_.load(std::memory_order_acquire) != 0) politeness.wait();
+  for (int turn = 1; n_left_.load(std::memory_order_acquire) != 0; ++turn) {
+    pause_briefly();
+    if (turn % kTurnsPerLook == 0) notices_[0].look();
+  }
 }
 
 void ComputePool::thread_main(std::uint32_t thread) {
   check_float_environment();
-  Politeness politeness;
   std::uint32_t n_seen = 0;
-  for (;;) {
+  for (int turn = 1;; ++turn) {
     // In this order: whoever sees the destructor's step sees that it is stopping, and whoever does not is woken.
     const std::uint32_t step = step_.load(std::memory_order_acquire);
     if (is_stopping_.load(std::memory_order_relaxed)) return;
     if (step % 2 == 0) {
       step_.wait(step, std::memory_order_acquire);
-      politeness.done_waiting();
+      continue;
+    }
+    const std::uint32_t n_active = n_active_.load(std::memory_order_acquire);
+    if (thread >= n_active) {
+      n_active_.wait(n_active, std::memory_order_acquire);
       continue;
     }
     const std::uint32_t n_posted = n_posted_.load(std::memory_order_acquire);
     if (n_posted == n_seen) {
-      politeness.wait();
+      pause_briefly();
+      if (turn % kTurnsPerLook == 0) notices_[thread].look();
       continue;
     }
     n_seen = n_posted;
     work(thread);
-    politeness.done_waiting();
   }
 }
 

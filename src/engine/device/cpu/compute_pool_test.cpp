@@ -2,9 +2,14 @@
 #include "engine/device/cpu/compute_pool.hpp"
 
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <chrono>
+#include <csignal>
 #include <numeric>
+#include <thread>
+#include <vector>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -28,6 +33,57 @@ TEST(ComputePool, RunsEveryChunkOnce) {
     }
     pool.end_step();
   }
+}
+
+/// A process that keeps every processor busy while it lives.
+class BusyMachine {
+ public:
+  BusyMachine() {
+    for (unsigned i = 0; i < 2 * std::thread::hardware_concurrency(); ++i) {
+      const pid_t child = ::fork();
+      if (child == 0) {
+        for (volatile int turn = 0;; turn = turn + 1) {
+        }
+      }
+      children_.push_back(child);
+    }
+  }
+  ~BusyMachine() {
+    for (const pid_t child : children_) {
+      ::kill(child, SIGKILL);
+      ::waitpid(child, nullptr, 0);
+    }
+  }
+
+ private:
+  std::vector<pid_t> children_;
+};
+
+/// Works until the pool has that many threads, or a minute is over; what it computes is right all the time.
+bool works_until_active(ComputePool& pool, std::uint32_t n_active) {
+  const auto end = std::chrono::steady_clock::now() + std::chrono::minutes(1);
+  std::vector<std::uint32_t> results(64);
+  for (std::uint32_t round = 1; std::chrono::steady_clock::now() < end; ++round) {
+    pool.begin_step();
+    pool.run(64, [&](std::uint32_t chunk, std::uint32_t) {
+      std::uint32_t x = chunk + round;
+      for (int i = 0; i < 20'000; ++i) x = x * 1664525 + 1013904223;
+      results[chunk] = x == 0 ? round : round + 1;
+    });
+    pool.end_step();
+    for (const std::uint32_t result : results) EXPECT_GE(result, round);
+    if (pool.n_active() == n_active) return true;
+  }
+  return false;
+}
+
+TEST(ComputePool, IsSmallerWhileOthersNeedTheProcessorsAndGrowsAgain) {
+  ComputePool pool(2);
+  {
+    const BusyMachine busy;
+    EXPECT_TRUE(works_until_active(pool, 1));
+  }
+  EXPECT_TRUE(works_until_active(pool, 2));
 }
 
 #if defined(__x86_64__)
