@@ -33,7 +33,7 @@ def byte_names():
 
 
 def metadata(args):
-    tokens = byte_names() + [f"word{i}" for i in range(args.vocab - 256)]
+    tokens = byte_names() + ["wo"] + [f"word{i}" for i in range(args.vocab - 257)]
     u32 = lambda value: struct.pack("<II", U32, value)
     f32 = lambda value: struct.pack("<If", F32, value)
     text = lambda value: struct.pack("<I", STRING) + string(value)

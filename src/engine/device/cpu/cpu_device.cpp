@@ -324,6 +324,27 @@ void CpuDevice::multiply(ActSlot& act, const PackedWeight& w, std::uint32_t grou
   }
 }
 
+/// Row groups [begin, end), counted over all outs, times the rows of one panel.
+void CpuDevice::multiply_groups(ActSlot& act, std::span<const LinearOut> outs, std::uint32_t begin,
+                                std::uint32_t end, std::uint32_t row, bool is_added,
+                                std::uint32_t thread) {
+  const std::uint32_t n_rows = std::min(kRowPanel, n_rows_ - row);
+  std::uint32_t first = 0;  // of `out`
+  for (const LinearOut& out : outs) {
+    const std::uint32_t n_here = ceil_div(out.weight.n_out, kRowGroup);
+    RowBuffer& rows = rows_[out.out.index];
+    for (std::uint32_t g = std::max(begin, first); g < std::min(end, first + n_here); ++g) {
+      const std::uint32_t group = g - first;
+      const float* bias = vector_data(out.bias);
+      const Epilogue epilogue{.bias = bias == nullptr ? nullptr : bias + group * kRowGroup,
+                              .is_added = is_added};
+      multiply(act, weights_[out.weight.index], group, row, n_rows,
+               rows.row(row) + group * kRowGroup, rows.stride, epilogue, thread);
+    }
+    first += n_here;
+  }
+}
+
 void CpuDevice::run_linear(Act act, std::span<const LinearOut> outs, bool is_added) {
   bool needs_q8 = false;
   std::uint32_t n_groups = 0;
@@ -332,27 +353,18 @@ void CpuDevice::run_linear(Act act, std::span<const LinearOut> outs, bool is_add
     n_groups += ceil_div(out.weight.n_out, kRowGroup);
   }
   ActSlot& slot = realise(act, needs_q8);
-  const std::uint32_t per_chunk = std::clamp(n_groups / (pool_.n_threads() * 8), 1U, 8U);
-  run(ceil_div(n_groups, per_chunk), [&](std::uint32_t chunk, std::uint32_t thread) {
-    for (std::uint32_t row = 0; row < n_rows_; row += kRowPanel) {
-      const std::uint32_t n_rows = std::min(kRowPanel, n_rows_ - row);
-      std::uint32_t first = 0;  // of `out`, counted over all outs
-      for (const LinearOut& out : outs) {
-        const std::uint32_t n_here = ceil_div(out.weight.n_out, kRowGroup);
-        const std::uint32_t begin = std::max(chunk * per_chunk, first);
-        const std::uint32_t end = std::min((chunk + 1) * per_chunk, first + n_here);
-        RowBuffer& rows = rows_[out.out.index];
-        for (std::uint32_t g = begin; g < end; ++g) {
-          const std::uint32_t group = g - first;
-          const float* bias = vector_data(out.bias);
-          const Epilogue epilogue{.bias = bias == nullptr ? nullptr : bias + group * kRowGroup,
-                                  .is_added = is_added};
-          multiply(slot, weights_[out.weight.index], group, row, n_rows,
-                   rows.row(row) + group * kRowGroup, rows.stride, epilogue, thread);
-        }
-        first += n_here;
-      }
-    }
+  // A chunk is some row groups times one panel of rows. Many threads keep to a panel, which then stays in their cache;
+  // few keep to their weights, which then pass by once.
+  const std::uint32_t n_panels = ceil_div(n_rows_, kRowPanel);
+  const bool keeps_panel = pool_.n_threads() >= n_panels;
+  const std::uint32_t n_per_chunk =
+      std::clamp(n_groups * n_panels / (pool_.n_threads() * 8), 1U, 8U);
+  const std::uint32_t n_sets = ceil_div(n_groups, n_per_chunk);
+  run(n_sets * n_panels, [&](std::uint32_t chunk, std::uint32_t thread) {
+    const std::uint32_t set = keeps_panel ? chunk % n_sets : chunk / n_panels;
+    const std::uint32_t panel = keeps_panel ? chunk / n_sets : chunk % n_panels;
+    multiply_groups(slot, outs, set * n_per_chunk, std::min(n_groups, (set + 1) * n_per_chunk),
+                    panel * kRowPanel, is_added, thread);
   });
 }
 

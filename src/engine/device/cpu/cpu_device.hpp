@@ -111,6 +111,8 @@ class CpuDevice final : public Device {
   void multiply(ActSlot& act, const PackedWeight& w, std::uint32_t group, std::uint32_t row,
                 std::uint32_t n_rows, float* out, std::size_t out_stride, const Epilogue& epilogue,
                 std::uint32_t thread);
+  void multiply_groups(ActSlot& act, std::span<const LinearOut> outs, std::uint32_t begin,
+                       std::uint32_t end, std::uint32_t row, bool is_added, std::uint32_t thread);
   void run_linear(Act act, std::span<const LinearOut> outs, bool is_added);
   void glu_chunk(ActSlot& in, const PackedWeight& gate, const PackedWeight& up, std::uint32_t chunk,
                  std::uint32_t thread, ActSlot& out);
