@@ -42,8 +42,10 @@ class BusyMachine {
     for (unsigned i = 0; i < 2 * std::thread::hardware_concurrency(); ++i) {
       const pid_t child = ::fork();
       if (child == 0) {
-        for (volatile int turn = 0;; turn = turn + 1) {
+        const volatile bool goes_on = true;
+        while (goes_on) {
         }
+        ::_exit(0);
       }
       children_.push_back(child);
     }
