@@ -4,10 +4,12 @@
 #include <cstdint>
 #include <map>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "apps/load_client.hpp"
+#include "apps/log_histogram.hpp"
 #include "base/text.hpp"
 
 namespace deepwell::apps {
@@ -20,6 +22,7 @@ struct Percentiles {
 };
 /// All zero without values.
 Percentiles percentiles(std::vector<double> values);
+Percentiles percentiles_ms(const LogHistogram& gaps);
 
 double to_ms(std::chrono::nanoseconds duration);
 
@@ -28,6 +31,21 @@ struct LoadVerdict {
   std::string
       difference;  // from the answer to the same request undisturbed; empty: equal, or not compared
   std::uint64_t n_lost_tok = 0;  // of that answer, that this one lacks
+  bool is_long = false;          // its prompt is one of the long ones
+};
+
+/// What the clients, each of whom asks one question after another, had of it.
+struct ClientTimes {
+  double median_ms = 0;  // of the clients' mean times of an answer
+  double worst_ms = 0;
+};
+
+/// One request that came amid others, and how those fared.
+struct AmidTimes {
+  double ttft_ms = 0;  // its own
+  // Between two token events of the others: since all of them had begun, and while it waited for its first token.
+  Percentiles before_ms;
+  Percentiles during_ms;
 };
 
 /// Keeps numbers, not texts: it may add up millions.
@@ -37,8 +55,8 @@ class LoadAccount {
 
   /// `pace_ms` is what the source waits between two tokens, `undisturbed_ms` the p99 over undisturbed streams of
   /// their longest gap less the pace: a stream's pause is its longest gap less both.
-  LoadAccount(double pace_ms, double undisturbed_ms)
-      : pace_ms_(pace_ms), undisturbed_ms_(undisturbed_ms) {}
+  LoadAccount(double pace_ms, double undisturbed_ms, bool has_amid = false)
+      : pace_ms_(pace_ms), undisturbed_ms_(undisturbed_ms), has_amid_(has_amid) {}
 
   void add(const LoadResult& result, const LoadVerdict& verdict);
   /// How long the whole took, for the rates.
@@ -55,6 +73,16 @@ class LoadAccount {
   std::uint64_t n_continued() const { return n_continued_; }
   std::uint64_t n_unresumable() const { return n_unresumable_; }
   Percentiles time_to_first_token_ms() const { return percentiles(ttft_ms_); }
+  /// Without those of the long prompts, and those of these alone.
+  Percentiles long_ttft_ms() const { return percentiles(long_ttft_ms_); }
+  /// Between two events that carry tokens, over all answers.
+  Percentiles inter_token_ms() const { return percentiles_ms(gaps_); }
+  double tok_per_s() const {
+    return duration_s_ > 0 ? static_cast<double>(n_tok_) / duration_s_ : 0;
+  }
+  ClientTimes client_times() const;
+  /// None if no request came amid others.
+  std::optional<AmidTimes> amid_times() const;
   Percentiles gap_ms() const { return percentiles(gap_ms_); }
   Percentiles pause_ms() const { return percentiles(pause_ms_); }
   /// The p99 over the streams of the longest gap less the pace.
@@ -71,6 +99,16 @@ class LoadAccount {
   std::vector<std::vector<std::string>> rows(Language language) const;
 
  private:
+  struct ClientSum {
+    std::uint64_t n = 0;
+    double busy_ms = 0;
+  };
+  struct TimedGap {
+    SteadyTime began;
+    SteadyTime ended;
+  };
+
+  void add_times(const LoadResult& result, bool is_long);
   void note_problem(const LoadResult& result, const std::string& what);
 
   double pace_ms_;
@@ -80,6 +118,8 @@ class LoadAccount {
   std::map<LoadEnd, std::uint64_t> ends_;
   std::map<int, std::uint64_t> statuses_;
   std::uint64_t n_tok_ = 0;
+  std::uint64_t n_prompt_tok_ = 0;
+  std::uint64_t n_cached_tok_ = 0;
   std::uint64_t n_lost_tok_ = 0;
   std::uint64_t n_different_ = 0;
   std::uint64_t n_duplicates_ = 0;
@@ -90,6 +130,13 @@ class LoadAccount {
   std::uint64_t n_unresumable_ = 0;
   std::uint64_t n_overload_ = 0;  // refused with 429 or 503
   std::vector<double> ttft_ms_;
+  std::vector<double> long_ttft_ms_;
+  LogHistogram gaps_;
+  std::vector<ClientSum> clients_;  // by LoadResult::client
+  bool has_amid_;
+  std::optional<LoadResult> amid_;
+  std::vector<TimedGap> timed_gaps_;        // kept if one request comes amid the others
+  std::vector<SteadyTime> first_token_at_;  // likewise
   std::vector<double> gap_ms_;
   std::vector<double> excess_ms_;
   std::vector<double> pause_ms_;

@@ -23,6 +23,13 @@ std::string text_of(const json& object, const char* key) {
   return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
 }
 
+// 0 if it is not there, or no count.
+std::uint64_t count_of(const json& object, const char* key) {
+  if (!object.is_object()) return 0;
+  const auto found = object.find(key);
+  return found != object.end() && found->is_number_unsigned() ? found->get<std::uint64_t>() : 0;
+}
+
 // One part of a cursor as docs/api/streams.md has it: "-", "17", "17!".
 struct CursorPart {
   std::int64_t n_tok = -1;
@@ -179,10 +186,10 @@ Result<AnswerReader::Kind> AnswerReader::take_json(std::string_view data, bool i
   const auto usage = body.find("usage");
   if (usage != body.end() && usage->is_object()) {
     answer_.usage = usage->dump(-1, ' ', false, json::error_handler_t::replace);
-    const auto n_tok = usage->find("completion_tokens");
-    if (n_tok != usage->end() && n_tok->is_number_unsigned()) {
-      answer_.n_completion_tok = n_tok->get<std::uint64_t>();
-    }
+    answer_.n_completion_tok = count_of(*usage, "completion_tokens");
+    answer_.n_prompt_tok = count_of(*usage, "prompt_tokens");
+    const auto details = usage->find("prompt_tokens_details");
+    if (details != usage->end()) answer_.n_cached_tok = count_of(*details, "cached_tokens");
   }
   const auto choices = body.find("choices");
   if (choices == body.end() || !choices->is_array()) return Kind::kOther;

@@ -22,9 +22,11 @@ struct LoadAnswer {
   std::string id;  // of the chunks
   std::vector<LoadChoice> choices;
   std::string usage;                   // JSON; empty: none came
-  std::uint64_t n_completion_tok = 0;  // of the usage
-  bool is_done = false;                // [DONE] came
-  bool is_continued = false;  // the server says that it could not promise the very same tokens
+  std::uint64_t n_completion_tok = 0;  // of the usage, as the next two
+  std::uint64_t n_prompt_tok = 0;
+  std::uint64_t n_cached_tok = 0;  // of the prompt
+  bool is_done = false;            // [DONE] came
+  bool is_continued = false;       // the server says that it could not promise the very same tokens
   bool is_resumable = true;  // false: the server says that it would not survive this answer's front
   std::string error;         // of an error event: type, code and message
   bool is_error_resumable = false;  // the server says that the rest can be had elsewhere

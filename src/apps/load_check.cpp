@@ -10,8 +10,6 @@ namespace deepwell::apps {
 
 namespace {
 
-constexpr std::uint64_t kFirstSeed = 20'000;
-
 // Characters of the content and reasoning that the second answer lacks, in the measure of tokens.
 std::uint64_t n_lost_tok(const LoadAnswer& whole, const LoadAnswer& got) {
   std::uint64_t n_whole_bytes = 0;
@@ -32,36 +30,24 @@ std::uint64_t n_lost_tok(const LoadAnswer& whole, const LoadAnswer& got) {
 
 }  // namespace
 
-std::string question_body(const LoadQuestions& questions, std::uint64_t number) {
-  constexpr std::string_view kTopics[] = {"wells",    "rivers", "bridges", "lamps",
-                                          "glaciers", "ships",  "clocks",  "gardens"};
-  const std::uint64_t question = number % questions.n_distinct;
-  std::string prompt = concat("Question ", question, ": tell me about ",
-                              kTopics[question % std::size(kTopics)], ".");
-  for (std::uint32_t n_tok = 12; n_tok < questions.n_prompt_tok; ++n_tok) {
-    prompt += concat(" ", kTopics[(question + n_tok) % std::size(kTopics)]);
-  }
-  nlohmann::ordered_json body;
-  if (!questions.model.empty()) body["model"] = questions.model;
-  body["messages"] = {{{"role", "user"}, {"content", prompt}}};
-  body["max_tokens"] = questions.max_tok;
-  body["temperature"] = questions.temperature;
-  body["seed"] = kFirstSeed + question;
-  body["stream"] = true;
-  body["stream_options"] = {{"include_usage", true}};
-  return body.dump();
-}
-
 LoadPlan CheckedLoad::make_plan() const {
   LoadPlan plan;
   plan.target = options_.target;
   plan.n_streams = options_.n_streams;
   plan.answer_limit = options_.answer_limit;
-  plan.body = [this](std::uint64_t number) { return question_body(options_.questions, number); };
+  plan.body = [this](std::uint64_t number) {
+    if (number != LoadPlan::kAmid) return question_body(options_.questions, number);
+    LoadQuestions questions = options_.questions;
+    questions.n_distinct = 0;  // it has no beginning in common with any other
+    return question_body(questions, number, options_.n_amid_tok);
+  };
   return plan;
 }
 
 Status CheckedLoad::ask_undisturbed() {
+  if (options_.questions.n_distinct == 0) {
+    return invalid_argument("answers can be compared only if --distinct says how many there are");
+  }
   references_.assign(options_.questions.n_distinct, {});
   LoadAccount account(options_.pace_ms, 0);
   LoadPlan plan = make_plan();
@@ -93,7 +79,8 @@ Status CheckedLoad::ask_undisturbed() {
 }
 
 LoadVerdict CheckedLoad::judge(const LoadResult& result) const {
-  if (references_.empty() || result.end == LoadEnd::kRefused || result.end == LoadEnd::kLeft) {
+  if (references_.empty() || result.number == LoadPlan::kAmid || result.end == LoadEnd::kRefused ||
+      result.end == LoadEnd::kLeft) {
     return {};
   }
   const std::optional<LoadAnswer>& reference = references_[result.number % references_.size()];
@@ -104,8 +91,10 @@ LoadVerdict CheckedLoad::judge(const LoadResult& result) const {
 }
 
 Result<LoadAccount> CheckedLoad::run(const Hooks& hooks) {
-  LoadAccount account(options_.pace_ms, undisturbed_excess_ms_);
+  const bool has_amid = options_.n_amid_tok > 0;
+  LoadAccount account(options_.pace_ms, undisturbed_excess_ms_, has_amid);
   LoadPlan plan = make_plan();
+  if (has_amid) plan.amid_after = options_.amid_after;
   plan.n_total = options_.n_total;
   plan.rate_per_s = options_.rate_per_s;
   plan.use_reattach = options_.use_reattach;
@@ -113,7 +102,8 @@ Result<LoadAccount> CheckedLoad::run(const Hooks& hooks) {
   plan.is_cancelled = hooks.is_cancelled;
   plan.on_change = hooks.on_change;
   plan.on_result = [&](LoadResult&& result) {
-    const LoadVerdict verdict = judge(result);
+    LoadVerdict verdict = judge(result);
+    verdict.is_long = options_.questions.is_long(result.number);
     account.add(result, verdict);
     if (hooks.on_result) hooks.on_result(result, verdict);
   };

@@ -10,20 +10,9 @@
 
 #include "apps/load_account.hpp"
 #include "apps/load_client.hpp"
+#include "apps/load_question.hpp"
 
 namespace deepwell::apps {
-
-/// Distinct requests with fixed seeds; request n is question n % n_distinct.
-struct LoadQuestions {
-  std::string model;  // empty: the server's first
-  std::uint32_t n_distinct = 64;
-  std::uint32_t max_tok = 64;
-  std::uint32_t n_prompt_tok = 32;  // about; tokenizers differ
-  double temperature = 0.8;
-};
-
-/// The JSON body of a streamed chat completion.
-std::string question_body(const LoadQuestions& questions, std::uint64_t number);
 
 struct CheckedLoadOptions {
   LoadTarget target;
@@ -31,6 +20,9 @@ struct CheckedLoadOptions {
   std::uint32_t n_streams = 1;
   std::uint64_t n_total = 0;  // 0: until is_over
   double rate_per_s = 0;
+  // One request more with a prompt of so many tokens, so long after the first; 0: none.
+  std::uint32_t n_amid_tok = 0;
+  std::chrono::milliseconds amid_after{5'000};
   double pace_ms = 0;  // between two tokens of the source, if it is known
   bool use_reattach = false;
   bool use_verify = true;

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "apps/load_test_server.hpp"
@@ -131,6 +132,110 @@ TEST(LoadAccount, SucceedsOnlyIfEveryAnswerCameWholeOnceAndEqual) {
   EXPECT_EQ(outcome_of(LoadEnd::kRefused, 400, 0, ""), number(Code::kUnavailable));
 }
 
+TEST(LogHistogram, KnowsPercentilesToOnePercent) {
+  LogHistogram gaps;
+  for (int i = 1; i <= 1000; ++i) gaps.add(i * 1000.0);
+  EXPECT_NEAR(gaps.percentile_us(0.50), 500'000, 5'000);
+  EXPECT_NEAR(gaps.percentile_us(0.99), 990'000, 9'900);
+  EXPECT_EQ(gaps.max_us(), 1'000'000);
+  EXPECT_EQ(LogHistogram().percentile_us(0.5), 0);
+  LogHistogram extremes;
+  extremes.add(0);
+  extremes.add(1e12);
+  EXPECT_EQ(extremes.n(), 2U);
+}
+
+LoadResult result_of(std::uint32_t client, int began_ms, int ttft_ms, std::vector<int> gaps_ms) {
+  LoadResult result;
+  result.end = LoadEnd::kDone;
+  result.client = client;
+  result.due = SteadyTime(std::chrono::milliseconds(began_ms));
+  result.time_to_first_token = std::chrono::milliseconds(ttft_ms);
+  result.ended = result.due + result.time_to_first_token;
+  for (const int gap_ms : gaps_ms) {
+    result.gaps_us.push_back(static_cast<std::uint32_t>(gap_ms) * 1000);
+    result.ended += std::chrono::milliseconds(gap_ms);
+  }
+  result.n_token_events = static_cast<std::uint32_t>(gaps_ms.size()) + 1;
+  return result;
+}
+
+TEST(LoadAccount, ComparesTheWorstClientWithTheMedianOne) {
+  LoadAccount account(0, 0);
+  account.add(result_of(0, 0, 10, {10, 10}), {});
+  account.add(result_of(1, 0, 10, {20, 20}), {});
+  account.add(result_of(2, 0, 10, {10, 10}), {});
+  account.add(result_of(2, 30, 500, {10, 10}), {});  // once well, once badly
+  EXPECT_NEAR(account.client_times().median_ms, 50, 1e-6);
+  EXPECT_NEAR(account.client_times().worst_ms, 275, 1e-6);
+}
+
+TEST(LoadAccount, KeepsTheFirstTokensOfLongPromptsApart) {
+  LoadAccount account(0, 0);
+  account.add(result_of(0, 0, 10, {}), {});
+  account.add(result_of(0, 0, 900, {}), {.is_long = true});
+  EXPECT_EQ(account.time_to_first_token_ms().max, 10);
+  EXPECT_EQ(account.long_ttft_ms().p50, 900);
+}
+
+TEST(LoadAccount, SaysHowOneRequestAndThoseThatRanBoreEachOther) {
+  LoadAccount account(0, 0, true);
+  EXPECT_FALSE(account.amid_times().has_value());
+  // The first stream begins its answer at 10 ms, the second at 100 ms; the one amid waits from 200 to 300 ms.
+  account.add(result_of(0, 0, 10, {70, 70, 20, 20, 60, 40, 5}), {});
+  account.add(result_of(1, 0, 100, {20, 30, 80, 90}), {});
+  LoadResult amid = result_of(2, 200, 100, {1});
+  amid.number = LoadPlan::kAmid;
+  account.add(amid, {});
+  const auto times = account.amid_times();
+  ASSERT_TRUE(times.has_value());
+  EXPECT_NEAR(times->ttft_ms, 100, 1e-6);
+  EXPECT_NEAR(times->before_ms.max, 30, 0.5);  // not the 70 of the time when the second one began
+  EXPECT_NEAR(times->during_ms.max, 90, 0.5);
+  EXPECT_NEAR(times->during_ms.p50, 60, 1);  // 20, 60, 40 and 80, 90; the 5 came later
+}
+
+TEST(QuestionBody, HasAboutSoManyWordsAndNeverTheSameBeginning) {
+  const LoadQuestions questions{.n_distinct = 0, .n_prompt_tok = 400};
+  const auto content_of = [&](std::uint64_t number) {
+    return nlohmann::json::parse(question_body(questions, number))["messages"][0]["content"]
+        .get<std::string>();
+  };
+  const std::string text = content_of(0);
+  const auto n_words = std::count(text.begin(), text.end(), ' ');
+  const auto n_stops = std::count(text.begin(), text.end(), '.');
+  EXPECT_NEAR(static_cast<double>(n_words + n_stops), 400, 24);
+  for (std::uint64_t number = 1; number < 200; ++number) {
+    const std::string other = content_of(number);
+    const auto same = std::mismatch(text.begin(), text.end(), other.begin(), other.end());
+    EXPECT_LT(same.first - text.begin(), 16);
+  }
+}
+
+TEST(QuestionBody, SharesTheSystemMessageWithinOneRunOnly) {
+  LoadQuestions questions{.n_distinct = 0, .n_shared_tok = 200};
+  const auto messages_of = [&](std::uint64_t number) {
+    return nlohmann::json::parse(question_body(questions, number))["messages"];
+  };
+  ASSERT_EQ(messages_of(0).size(), 2U);
+  EXPECT_EQ(messages_of(0)[0], messages_of(1)[0]);
+  EXPECT_NE(messages_of(0)[1], messages_of(1)[1]);
+  const auto before = messages_of(0)[0];
+  questions.first = 1000;
+  EXPECT_NE(messages_of(0)[0], before);
+}
+
+TEST(QuestionBody, SpreadsLongPromptsEvenly) {
+  const LoadQuestions questions{.n_prompt_tok = 32, .long_share = 0.25, .n_long_tok = 1000};
+  std::vector<std::uint64_t> long_ones;
+  for (std::uint64_t number = 0; number < 12; ++number) {
+    const bool is_long = question_body(questions, number).size() > 2000;
+    EXPECT_EQ(is_long, questions.is_long(number));
+    if (is_long) long_ones.push_back(number);
+  }
+  EXPECT_EQ(long_ones, (std::vector<std::uint64_t>{3, 7, 11}));
+}
+
 TEST(QuestionBody, IsTheSameForTheSameQuestion) {
   const LoadQuestions questions{.model = "m", .n_distinct = 4, .n_prompt_tok = 100};
   EXPECT_EQ(question_body(questions, 1), question_body(questions, 5));
@@ -210,6 +315,34 @@ TEST_F(CheckedLoadOn, AServerThatCutsStreamsFails) {
   EXPECT_EQ(account->n_ended_as(LoadEnd::kCut), 1U);
   EXPECT_GE(account->n_lost_tok(), 1U);
   EXPECT_EQ(account->outcome().error().code, Code::kDataLoss);
+}
+
+TEST_F(CheckedLoadOn, OneRequestMoreComesAmidTheOthers) {
+  deed = [](int, const auto& connection, const std::string& text) {
+    connection.send(testing::kStreamHead);
+    connection.send_chunk(testing::token_event("1", text));
+    connection.wait(30);
+    connection.send_chunk(testing::token_event("2", text));
+    connection.send_chunk(testing::last_events("2"));
+  };
+  options.questions.n_distinct = 0;
+  options.n_amid_tok = 500;
+  options.amid_after = std::chrono::milliseconds(40);
+  CheckedLoad load(options);
+  const auto account = load.run({});
+  ASSERT_TRUE(account.has_value());
+  EXPECT_EQ(account->n(), 7U);
+  EXPECT_EQ(account->n_failed(), 0U);
+  EXPECT_TRUE(account->amid_times().has_value());
+  EXPECT_GE(account->inter_token_ms().p50, 25);
+}
+
+TEST_F(CheckedLoadOn, AnswersToQuestionsThatNeverComeTwiceCannotBeCompared) {
+  options.questions.n_distinct = 0;
+  const Status asked = CheckedLoad(options).ask_undisturbed();
+  ASSERT_FALSE(asked.has_value());
+  EXPECT_EQ(asked.error().code, Code::kInvalidArgument);
+  EXPECT_EQ(n_asked, 0);
 }
 
 TEST_F(CheckedLoadOn, AServerThatIsNotReproducibleIsRefusedAsAReference) {

@@ -36,19 +36,21 @@ class Loop {
         address_(address),
         epoll_fd_(std::move(epoll_fd)),
         run_id_(random_hex(8)),
-        streams_(plan.n_streams) {
+        is_amid_due_(plan.amid_after.count() > 0),
+        streams_(plan.n_streams + (is_amid_due_ ? 1 : 0)) {
     for (std::uint32_t slot = plan.n_streams; slot > 0; --slot) free_slots_.push_back(slot - 1);
   }
 
   Status run() {
     next_due_ = Clock::now();
+    amid_due_ = next_due_ + plan_.amid_after;
     SteadyTime next_tick = next_due_ + kTick;
     while (true) {
       if (plan_.is_cancelled && plan_.is_cancelled()) {
         return Error{Code::kCancelled, "the load was stopped"};
       }
       start_due(Clock::now());
-      if (n_open() == 0 && !may_start_more()) return {};
+      if (n_open_ == 0 && !may_start_more() && !is_amid_due_) return {};
       DW_TRY(wait(next_tick));
       if (Clock::now() < next_tick) continue;
       for (std::size_t slot = 0; slot < streams_.size(); ++slot) {
@@ -60,8 +62,6 @@ class Loop {
   }
 
  private:
-  std::size_t n_open() const { return streams_.size() - free_slots_.size(); }
-
   bool may_start_more() const {
     if (plan_.n_total != 0 && n_started_ >= plan_.n_total) return false;
     return !plan_.is_over || !plan_.is_over();
@@ -69,20 +69,28 @@ class Loop {
 
   void start_due(SteadyTime now) {
     const bool is_open_loop = plan_.rate_per_s > 0;
+    if (is_amid_due_ && amid_due_ <= now) {
+      is_amid_due_ = false;
+      start(plan_.n_streams, LoadPlan::kAmid, now);
+    }
     while (!free_slots_.empty() && n_connecting_ < kMaxConnecting && may_start_more()) {
       if (is_open_loop && next_due_ > now) return;
       const std::uint64_t slot = free_slots_.back();
       free_slots_.pop_back();
-      const std::uint64_t number = n_started_++;
-      streams_[slot] = std::make_unique<LoadStream>(plan_, address_, epoll_fd_.get(), slot, number,
-                                                    concat("load-", run_id_, "-", number),
-                                                    is_open_loop ? next_due_ : now);
+      const SteadyTime due = is_open_loop ? next_due_ : now;
       if (is_open_loop) {
         next_due_ += std::chrono::duration_cast<Clock::duration>(
             std::chrono::duration<double>(1.0 / plan_.rate_per_s));
       }
-      change(slot, [now](LoadStream& stream) { stream.start(now); });
+      start(slot, n_started_++, due);
     }
+  }
+
+  void start(std::uint64_t slot, std::uint64_t number, SteadyTime due) {
+    ++n_open_;
+    streams_[slot] = std::make_unique<LoadStream>(plan_, address_, epoll_fd_.get(), slot, number,
+                                                  concat("load-", run_id_, "-", number), due);
+    change(slot, [](LoadStream& stream) { stream.start(Clock::now()); });
   }
 
   // The counts follow each change of a stream, so that nobody has to count thousands of them.
@@ -101,7 +109,8 @@ class Loop {
     if (!streams_[slot] || !streams_[slot]->is_over()) return;
     LoadResult result = std::move(streams_[slot]->result());
     streams_[slot].reset();
-    free_slots_.push_back(slot);
+    --n_open_;
+    if (result.number != LoadPlan::kAmid) free_slots_.push_back(slot);
     plan_.on_result(std::move(result));
   }
 
@@ -124,19 +133,22 @@ class Loop {
   }
 
   void tell_change() {
-    if (plan_.on_change) plan_.on_change(n_running_, static_cast<std::uint32_t>(n_open()));
+    if (plan_.on_change) plan_.on_change(n_running_, n_open_);
   }
 
   const LoadPlan& plan_;
   const LoadAddress address_;
   const ScopedFd epoll_fd_;
   const std::string run_id_;
+  bool is_amid_due_;
   std::vector<std::unique_ptr<LoadStream>> streams_;  // by slot; null: free
   std::vector<std::uint64_t> free_slots_;
   std::uint64_t n_started_ = 0;
   std::size_t n_connecting_ = 0;
   std::uint32_t n_running_ = 0;
+  std::uint32_t n_open_ = 0;
   SteadyTime next_due_;
+  SteadyTime amid_due_;
 };
 
 }  // namespace

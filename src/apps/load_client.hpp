@@ -63,12 +63,16 @@ struct LoadResult {
   std::uint32_t n_resent = 0;  // requests sent again, because no answer had begun or it was refused
   SteadyTime due;  // when the request was to be sent; with a rate the wait for a free place counts
   SteadyTime ended;
+  std::uint32_t client = 0;                          // which of the streams at once it was
   SteadyTime gap_began;                              // of the longest gap
   std::chrono::nanoseconds time_to_first_token{-1};  // from `due`; negative: no token came
   std::chrono::nanoseconds longest_gap{0};           // between two events that carry tokens
+  std::vector<std::uint32_t> gaps_us;                // all of these gaps, in order
 };
 
 struct LoadPlan {
+  static constexpr std::uint64_t kAmid = UINT64_MAX;
+
   LoadTarget target;
   std::uint32_t n_streams = 1;  // at once; with a rate: at most
   std::uint64_t n_total = 0;    // requests in all; 0: until is_over
@@ -81,6 +85,10 @@ struct LoadPlan {
   bool use_reattach = false;
   std::chrono::milliseconds retry_interval{50};
   std::chrono::milliseconds retry_limit{60'000};  // for one break
+
+  /// One request more, numbered kAmid, is sent that long after the first: how it and the others bear each other.
+  /// 0: none. It needs n_total.
+  std::chrono::milliseconds amid_after{0};
 
   /// The JSON body of the n-th request.
   std::function<std::string(std::uint64_t number)> body;

@@ -49,6 +49,7 @@ LoadStream::LoadStream(const LoadPlan& plan, const LoadAddress& address, int epo
       key_(std::move(key)),
       reader_(plan.reader ? plan.reader(number) : LoadReader{}) {
   result_.number = number;
+  result_.client = static_cast<std::uint32_t>(slot);
   result_.due = due;
 }
 
@@ -222,9 +223,15 @@ void LoadStream::take_event(const StreamEvent& event, SteadyTime now) {
 void LoadStream::note_token(SteadyTime now) {
   if (result_.n_token_events == 0) {
     result_.time_to_first_token = now - result_.due;
-  } else if (now - last_token_ > result_.longest_gap) {
-    result_.longest_gap = now - last_token_;
-    result_.gap_began = last_token_;
+  } else {
+    const std::chrono::nanoseconds gap = now - last_token_;
+    const auto gap_us = std::chrono::duration_cast<std::chrono::microseconds>(gap).count();
+    result_.gaps_us.push_back(
+        static_cast<std::uint32_t>(std::min<std::int64_t>(gap_us, UINT32_MAX)));
+    if (gap > result_.longest_gap) {
+      result_.longest_gap = gap;
+      result_.gap_began = last_token_;
+    }
   }
   last_token_ = now;
   ++result_.n_token_events;
