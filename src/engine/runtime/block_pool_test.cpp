@@ -21,6 +21,22 @@ TEST(BlockPool, HandsOutEveryBlockOnce) {
   EXPECT_EQ(5U, pool.n_free());
 }
 
+TEST(BlockPool, FreesASharedBlockWhenAllGaveItBack) {
+  BlockPool pool(3);
+  std::vector<std::uint32_t> first, second;
+  pool.take(1, first);
+  pool.take_block(first[0]);
+  second = first;
+  EXPECT_TRUE(pool.is_shared(first[0]));
+  pool.release(first);
+  EXPECT_EQ(2U, pool.n_free());
+  EXPECT_FALSE(pool.is_shared(second[0]));
+  EXPECT_TRUE(pool.check_integrity());
+  pool.release_block(second[0]);
+  EXPECT_EQ(3U, pool.n_free());
+  EXPECT_TRUE(pool.check_integrity());
+}
+
 TEST(BlockPool, KeepsItsBooksOverRandomUse) {
   BlockPool pool(100);
   std::mt19937 random(1);
@@ -46,7 +62,7 @@ TEST(BlockPoolDeathTest, RefusesABlockGivenBackTwice) {
   pool.take(1, blocks);
   std::vector<std::uint32_t> again = blocks;
   pool.release(blocks);
-  EXPECT_DEATH(pool.release(again), "released once");
+  EXPECT_DEATH(pool.release(again), "as often as it was taken");
 }
 
 }  // namespace

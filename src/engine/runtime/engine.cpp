@@ -50,8 +50,10 @@ Engine::Engine(EngineOptions options, Log& log, LoadedModel model, ModelDescript
       cache_(model_.arena, model_.blocks, description_.fingerprint),
       scheduler_({.n_parallel = options_.n_parallel,
                   .n_max_rows = model_.device->n_max_rows(),
+                  .n_ctx_tok = model_.n_ctx_tok,
+                  .max_slowdown = options_.max_slowdown,
                   .n_mixed_budget_tok = options_.n_mixed_budget_tok,
-                  .n_ctx_tok = model_.n_ctx_tok},
+                  .n_max_draft_tok = options_.n_max_draft_tok},
                  model_.blocks, &cache_),
       last_step_ms_(steady_ms()),
       thread_([this] { thread_main(); }) {}
@@ -114,6 +116,8 @@ Result<GenerationId> Engine::submit(GenerateRequest request, std::shared_ptr<Gen
     }
     id = ++last_id_;
     sequence->id = id;
+    if (is_background_step_ && sequence->request.priority != Priority::kBackground)
+      is_step_unwanted_.store(true, std::memory_order_relaxed);
     live_.insert(id);
     mailbox_.emplace_back(std::move(sequence));
   }
@@ -164,6 +168,9 @@ GeneratorStatus Engine::status() const {
           .n_steps = n_steps_.load(),
           .n_prompt_tok = n_prompt_tok_.load(),
           .n_generated_tok = n_generated_tok_.load(),
+          .n_preempted = n_preempted_.load(),
+          .n_draft_tok = n_draft_tok_.load(),
+          .n_right_draft_tok = n_right_draft_tok_.load(),
           .n_layers_done = model_.device->n_layers_done(),
           .last_step_age_ms = steady_ms() - last_step_ms_.load()};
 }
@@ -173,8 +180,13 @@ GeneratorStatus Engine::status() const {
 void Engine::thread_main() {
   while (take_commands(scheduler_.n_running() + scheduler_.n_waiting() == 0)) {
     try {
-      if (scheduler_.schedule(batch_, pieces_) && begin_step()) {
-        if (model_.forward(batch_, &is_step_unwanted_)) commit();
+      if (scheduler_.schedule(batch_, pieces_, steady_ms()) && begin_step()) {
+        const auto start = std::chrono::steady_clock::now();
+        if (model_.forward(batch_, &is_step_unwanted_)) {
+          scheduler_.note_time(
+              std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+          commit();
+        }
         end_step();
       }
     } catch (const std::exception& e) {
@@ -213,7 +225,7 @@ void Engine::handle(Submit sequence) {
   const bool is_complete = max_tokens > 0 && (sequence->n_generated() >= max_tokens ||
                                               sequence->n_tokens() >= model_.n_ctx_tok);
   Sequence& added = *sequence;
-  scheduler_.add(std::move(sequence));
+  scheduler_.add(std::move(sequence), steady_ms());
   if (is_complete) finish(added, FinishReason::kLength, std::nullopt, {});
 }
 
@@ -252,7 +264,15 @@ void Engine::handle(Attach attach) {
   sequence->sink->on_event(news_of(*sequence, from, {generated.begin() + from, generated.end()}));
 }
 
-/// Names the step's sequences to cancel() and to the crash page. False if all of them are cancelled by now.
+/// Whether somebody came who is more than background. The caller holds mutex_.
+bool Engine::has_wanted_mail() const {
+  return std::any_of(mailbox_.begin(), mailbox_.end(), [](const CommandMessage& message) {
+    const auto* submit = std::get_if<Submit>(&message);
+    return submit != nullptr && (*submit)->request.priority != Priority::kBackground;
+  });
+}
+
+/// Names the step's sequences to cancel() and to the crash page. False if nobody wants it by now.
 bool Engine::begin_step() {
   {
     const std::lock_guard lock(mutex_);
@@ -261,10 +281,12 @@ bool Engine::begin_step() {
     for (const CommandMessage& message : mailbox_) {
       if (const auto* cancel = std::get_if<Cancel>(&message)) std::erase(wanted_, cancel->id);
     }
-    is_step_unwanted_.store(wanted_.empty() || is_stopping_, std::memory_order_relaxed);
-    if (wanted_.empty()) return false;
+    is_background_step_ = scheduler_.is_background();
+    const bool has_better = is_background_step_ && has_wanted_mail();
+    is_step_unwanted_.store(wanted_.empty() || is_stopping_ || has_better,
+                            std::memory_order_relaxed);
+    if (wanted_.empty() || has_better) return false;
   }
-  for (const StepPiece& piece : pieces_) cache_.begin_write(*piece.sequence, piece.n_tok);
   if (options_.crash_page != nullptr) {
     step_tags_.clear();
     for (const StepPiece& piece : pieces_) step_tags_.push_back(piece.sequence->request.tag);
@@ -278,6 +300,7 @@ void Engine::end_step() {
   if (options_.crash_page != nullptr) options_.crash_page->end_step();
   const std::lock_guard lock(mutex_);
   wanted_.clear();
+  is_background_step_ = false;
 }
 
 void Engine::abort_if_poisoned() const {
@@ -306,7 +329,7 @@ void Engine::commit() {
     if (Status verified = verify(sequence, piece); !verified) {
       finish(sequence, FinishReason::kNone, std::move(verified).error(), {});
     } else if (piece.has_output) {
-      commit_token(sequence, piece.output_row + piece.n_outputs - 1);
+      commit_tokens(sequence, piece);
     } else if (sequence.n_pending() == 0) {  // max_tokens = 0: the prompt was all
       finish(sequence, FinishReason::kLength, std::nullopt, {});
     } else {
@@ -330,34 +353,59 @@ Result<TokenId> Engine::choose(Sequence& sequence, std::uint32_t output_row,
 /// Rule 10: chooses known ids anew and counts those that come out otherwise. They stay as they are: the reader has
 /// them already.
 Status Engine::verify(Sequence& sequence, const StepPiece& piece) {
-  const std::uint32_t first = sequence.n_computed - piece.n_outputs + 1;
-  for (std::uint32_t i = 0; i < piece.n_outputs && first + i < sequence.n_known; ++i) {
+  const std::uint32_t n_rows = piece.n_outputs - piece.n_draft;
+  const std::uint32_t first = sequence.n_computed - n_rows + 1;
+  for (std::uint32_t i = 0; i < n_rows && first + i < sequence.n_known; ++i) {
     DW_ASSIGN(const TokenId token, choose(sequence, piece.output_row + i, first + i));
     if (token != sequence.tokens[first + i]) ++sequence.n_mismatched;
   }
   return {};
 }
 
-/// Chooses the token that follows a sequence's newest one.
-void Engine::commit_token(Sequence& sequence, std::uint32_t output_row) {
+/// Adds a chosen token. False if the sequence has ended, with or without this one.
+bool Engine::append(Sequence& sequence, TokenId token, FinishReason& finish) const {
   const GenerateRequest& request = sequence.request;
-  const Result<TokenId> token = choose(sequence, output_row, sequence.n_tokens());
-  if (!token) {
-    finish(sequence, FinishReason::kNone, token.error(), {});
-    return;
+  if (description_.tokenizer->is_end(token) && !request.ignore_end) {
+    finish = FinishReason::kStop;
+    return false;
   }
-  if (description_.tokenizer->is_end(*token) && !request.ignore_end) {
-    finish(sequence, FinishReason::kStop, std::nullopt, {});
-    return;
-  }
+  sequence.tokens.push_back(token);
+  if (sequence.n_generated() >= request.max_tokens || sequence.n_tokens() >= model_.n_ctx_tok)
+    finish = FinishReason::kLength;
+  return finish == FinishReason::kNone;
+}
+
+/// Chooses the token that follows a sequence's newest one, and while that is what was guessed, the next: the guess's
+/// row was computed as if it had been known.
+void Engine::commit_tokens(Sequence& sequence, const StepPiece& piece) {
   const std::uint32_t position = sequence.n_generated();
-  sequence.tokens.push_back(*token);
-  n_generated_tok_.fetch_add(1, std::memory_order_relaxed);
-  if (sequence.n_generated() >= request.max_tokens || sequence.n_tokens() >= model_.n_ctx_tok) {
-    finish(sequence, FinishReason::kLength, std::nullopt, {*token});
-    return;
+  const std::uint32_t first_row = piece.output_row + piece.n_outputs - 1 - piece.n_draft;
+  FinishReason finish_reason = FinishReason::kNone;
+  std::optional<Error> error;
+  std::uint32_t n_right = 0;
+  for (bool goes_on = true; goes_on;) {
+    const Result<TokenId> token = choose(sequence, first_row + n_right, sequence.n_tokens());
+    if (!token) {
+      error = token.error();
+      break;
+    }
+    goes_on = append(sequence, *token, finish_reason) && n_right < piece.n_draft &&
+              *token == sequence.draft[n_right];
+    if (goes_on) ++n_right;
   }
-  sequence.sink->on_event(news_of(sequence, position, {*token}));
+  sequence.drafter.note(piece.n_draft, n_right);
+  n_draft_tok_.fetch_add(piece.n_draft, std::memory_order_relaxed);
+  n_right_draft_tok_.fetch_add(n_right, std::memory_order_relaxed);
+  sequence.n_computed += n_right;
+  cache_.commit(sequence);
+  const auto new_ids = sequence.generated().subspan(position);
+  n_generated_tok_.fetch_add(new_ids.size(), std::memory_order_relaxed);
+  std::vector<TokenId> ids(new_ids.begin(), new_ids.end());
+  if (finish_reason != FinishReason::kNone || error) {
+    finish(sequence, finish_reason, std::move(error), std::move(ids));
+  } else {
+    sequence.sink->on_event(news_of(sequence, position, std::move(ids)));
+  }
 }
 
 GenerationEvent Engine::news_of(Sequence& sequence, std::uint32_t position,
@@ -387,16 +435,14 @@ void Engine::forget(GenerationId id) {
 }
 
 void Engine::fail_all(const Error& error) {
-  while (!scheduler_.running().empty())
-    finish(*scheduler_.running().front(), FinishReason::kNone, error, {});
-  while (!scheduler_.waiting().empty())
-    finish(*scheduler_.waiting().front(), FinishReason::kNone, error, {});
+  while (Sequence* sequence = scheduler_.any()) finish(*sequence, FinishReason::kNone, error, {});
 }
 
 void Engine::publish() {
   n_running_.store(scheduler_.n_running());
   n_waiting_.store(scheduler_.n_waiting());
   n_blocks_used_.store(scheduler_.n_blocks_used());
+  n_preempted_.store(scheduler_.n_preempted());
 }
 
 }  // namespace deepwell::engine

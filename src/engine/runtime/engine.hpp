@@ -32,6 +32,8 @@ struct EngineOptions {
   std::uint32_t n_parallel = 16;           // sequences running at once
   std::uint32_t n_max_waiting = 256;       // queued beyond them; more are refused
   std::uint32_t n_mixed_budget_tok = 128;  // see SchedulerOptions
+  double max_slowdown = 2.0;               // see SchedulerOptions
+  std::uint32_t n_max_draft_tok = 8;       // tokens guessed ahead at once; 0: none
   CrashPage* crash_page = nullptr;  // names the sequences of the running step; outlives the engine
   // For drills and tests alone: a step with a row of this token in a prompt ends the process (SIGABRT)
   // before it commits anything, as a fault in a kernel would.
@@ -85,12 +87,14 @@ class Engine final : public Generator {
   void handle(Cancel cancel);
   void handle(Force force);
   void handle(Attach attach);
+  bool has_wanted_mail() const;
   bool begin_step();
   void end_step();
   void abort_if_poisoned() const;
   void commit();
   Status verify(Sequence& sequence, const StepPiece& piece);
-  void commit_token(Sequence& sequence, std::uint32_t output_row);
+  void commit_tokens(Sequence& sequence, const StepPiece& piece);
+  bool append(Sequence& sequence, TokenId token, FinishReason& finish) const;
   Result<TokenId> choose(Sequence& sequence, std::uint32_t output_row, std::uint32_t position);
   static GenerationEvent news_of(Sequence& sequence, std::uint32_t position,
                                  std::vector<TokenId> ids);
@@ -118,10 +122,12 @@ class Engine final : public Generator {
   std::vector<GenerationId> wanted_;  // guarded by mutex_; of the running step, less the cancelled
   GenerationId last_id_ = 0;          // guarded by mutex_
   bool is_stopping_ = false;          // guarded by mutex_
+  bool is_background_step_ = false;   // guarded by mutex_; the running step is for nobody who waits
   std::atomic<bool> is_step_unwanted_{false};  // written under mutex_, read between layers
 
   std::atomic<std::uint32_t> n_running_{0}, n_waiting_{0}, n_blocks_used_{0};
   std::atomic<std::uint64_t> n_steps_{0}, n_prompt_tok_{0}, n_generated_tok_{0};
+  std::atomic<std::uint64_t> n_preempted_{0}, n_draft_tok_{0}, n_right_draft_tok_{0};
   std::atomic<std::int64_t> last_step_ms_{0};  // on the steady clock
   std::thread thread_;                         // last: it uses everything above
 };

@@ -34,6 +34,15 @@ enum class FinishReason : std::uint8_t {
   kLength,  // max_tokens or the context is used up
 };
 
+/// Who goes first among those that wait. Whoever waited long rises, and some turns are kept for the lower ones.
+enum class Priority : std::uint8_t {
+  kBackground,  // only while nobody else wants the engine; gives way at once
+  kLow,
+  kNormal,
+  kHigh,
+};
+inline constexpr std::size_t kNumPriorities = 4;
+
 /// One prompt and how to continue it. Prompt ids and generated ids stay separate: penalties count generated ids.
 struct GenerateRequest {
   std::vector<TokenId> prompt;  // must not be empty
@@ -44,6 +53,8 @@ struct GenerateRequest {
       0;                    // generated ids at most; 0 only computes the prompt (warms the cache)
   bool ignore_end = false;  // go on past end-of-generation tokens (benchmarks)
   std::string tenant;       // whose cache and whose share of the machine
+  std::uint32_t tenant_weight = 1;  // how large that share is beside others'; at least 1
+  Priority priority = Priority::kNormal;
   // The caller's own name for this attempt's generation: unique among all that live, never 0. It is
   // what the crash page names, and by what a restarted caller finds a generation that went on.
   std::uint64_t tag = 0;
@@ -84,11 +95,14 @@ struct GeneratorStatus {
   std::uint32_t n_kv_blocks_used = 0;
   std::uint32_t n_kv_blocks = 0;
   std::uint64_t n_steps = 0;
-  std::uint64_t n_prompt_tok = 0;     // known tokens computed since start: of prompts, and of
-                                      // answers that came back to go on
-  std::uint64_t n_generated_tok = 0;  // since start
-  std::uint64_t n_layers_done = 0;    // the progress counter: grows while the engine computes
-  std::int64_t last_step_age_ms = 0;  // since the last step ended; meaningful while n_running > 0
+  std::uint64_t n_prompt_tok = 0;       // known tokens computed since start: of prompts, and of
+                                        // answers that came back to go on
+  std::uint64_t n_generated_tok = 0;    // since start
+  std::uint64_t n_preempted = 0;        // since start: running ones that had to wait again
+  std::uint64_t n_draft_tok = 0;        // since start: tokens that were guessed ahead
+  std::uint64_t n_right_draft_tok = 0;  // of them, those that were chosen
+  std::uint64_t n_layers_done = 0;      // the progress counter: grows while the engine computes
+  std::int64_t last_step_age_ms = 0;    // since the last step ended; meaningful while n_running > 0
 };
 
 /// Thread-safe. Calls return at once; results arrive at the sink.

@@ -35,14 +35,28 @@ PrefixCache::PrefixCache(KvArena& arena, BlockPool& blocks, std::string fingerpr
   blocks_.release(all, static_cast<std::uint32_t>(end_of_whole - all.begin()));
 }
 
+const BlockName& PrefixCache::name_of(Sequence& sequence, std::uint32_t i) const {
+  while (sequence.names.size() <= i) {
+    const auto next = static_cast<std::uint32_t>(sequence.names.size());
+    sequence.names.push_back(
+        next_block_name(parent_of(sequence, next), ids_of_block(sequence, next)));
+  }
+  return sequence.names[i];
+}
+
+BlockName PrefixCache::parent_of(Sequence& sequence, std::uint32_t i) const {
+  return i == 0 ? root_block_name(fingerprint_, sequence.request.tenant) : name_of(sequence, i - 1);
+}
+
 std::optional<std::uint32_t> PrefixCache::find(const BlockName& name, const BlockName& parent,
-                                               BlockIds ids) {
+                                               BlockIds ids, bool may_be_shared) {
   std::optional<std::uint32_t> found;
   std::vector<std::uint32_t> damaged;
   const auto [begin, end] = by_name_.equal_range(name);
   for (auto it = begin; it != end && !found; ++it) {
     const std::uint32_t block = it->second;
-    if (!blocks_.is_free(block) || !arena_.holds(block, name, parent, ids)) continue;
+    if (!(may_be_shared || blocks_.is_free(block)) || !arena_.holds(block, name, parent, ids))
+      continue;
     if (arena_.has_right_bytes(block)) {
       found = block;
     } else {
@@ -54,45 +68,49 @@ std::optional<std::uint32_t> PrefixCache::find(const BlockName& name, const Bloc
 }
 
 void PrefixCache::take_prefix(Sequence& sequence) {
-  sequence.last_block_name = root_block_name(fingerprint_, sequence.request.tenant);
-  sequence.n_named_blocks = 0;
-  for (std::uint32_t i = 0; (i + 1) * kKvBlockTok <= sequence.n_tokens(); ++i) {
-    const BlockIds ids = ids_of_block(sequence, i);
-    const BlockName name = next_block_name(sequence.last_block_name, ids);
-    const auto block = find(name, sequence.last_block_name, ids);
+  const std::uint32_t n_kept = sequence.verify_begin - 1;  // rows from here on are computed again
+  const std::uint32_t n_computed = sequence.n_computed;
+  for (std::uint32_t i = sequence.n_named_blocks; (i + 1) * kKvBlockTok <= sequence.n_tokens();
+       ++i) {
+    const BlockName name = name_of(sequence, i);
+    const auto block = find(name, parent_of(sequence, i), ids_of_block(sequence, i),
+                            (i + 1) * kKvBlockTok <= n_kept);
     if (!block) break;
     blocks_.take_block(*block);
     arena_.set_released_at(*block, KvBlockEntry::kInUse);
-    sequence.blocks.push_back(*block);
-    sequence.last_block_name = name;
+    if (i < sequence.blocks.size()) {
+      blocks_.release_block(std::exchange(sequence.blocks[i], *block));
+    } else {
+      sequence.blocks.push_back(*block);
+    }
     ++sequence.n_named_blocks;
   }
-  // Rows whose logits are wanted are computed again, inside a block that was taken too: they store the same bytes.
-  sequence.n_computed = std::min(sequence.n_named_blocks * kKvBlockTok, sequence.verify_begin - 1);
-  sequence.n_cached = std::min(sequence.n_computed, sequence.n_prompt);
+  const std::uint32_t n_found = std::min(sequence.n_named_blocks * kKvBlockTok, n_kept);
+  if (n_found <= n_computed) return;
+  sequence.n_computed = n_found;
+  sequence.n_cached +=
+      std::min(n_found, sequence.n_prompt) - std::min(n_computed, sequence.n_prompt);
 }
 
-void PrefixCache::begin_write(const Sequence& sequence, std::uint32_t n_tok) {
-  const std::uint32_t first = std::max(sequence.n_named_blocks, sequence.n_computed / kKvBlockTok);
-  for (std::uint32_t i = first; i * kKvBlockTok < sequence.n_computed + n_tok; ++i)
-    forget(sequence.blocks[i]);
+void PrefixCache::take(std::uint32_t n, Sequence& sequence) {
+  blocks_.take(n, sequence.blocks);
+  for (auto it = sequence.blocks.end() - n; it != sequence.blocks.end(); ++it) forget(*it);
 }
 
 void PrefixCache::commit(Sequence& sequence) {
   while ((sequence.n_named_blocks + 1) * kKvBlockTok <= sequence.n_computed) {
-    const std::uint32_t block = sequence.blocks[sequence.n_named_blocks];
-    const BlockIds ids = ids_of_block(sequence, sequence.n_named_blocks);
-    const BlockName parent =
-        std::exchange(sequence.last_block_name, next_block_name(sequence.last_block_name, ids));
-    arena_.commit(block, sequence.last_block_name, parent, ids);
-    by_name_.emplace(sequence.last_block_name, block);
-    ++sequence.n_named_blocks;
+    const std::uint32_t i = sequence.n_named_blocks++;
+    const BlockName name = name_of(sequence, i);
+    arena_.commit(sequence.blocks[i], name, parent_of(sequence, i), ids_of_block(sequence, i));
+    by_name_.emplace(name, sequence.blocks[i]);
   }
 }
 
 void PrefixCache::release(Sequence& sequence) {
-  for (std::uint32_t i = sequence.n_named_blocks; i > 0; --i)
-    arena_.set_released_at(sequence.blocks[i - 1], ++n_released_);
+  for (std::uint32_t i = sequence.n_named_blocks; i > 0; --i) {
+    const std::uint32_t block = sequence.blocks[i - 1];
+    if (!blocks_.is_shared(block)) arena_.set_released_at(block, ++n_released_);
+  }
   blocks_.release(sequence.blocks, sequence.n_named_blocks);
   sequence.n_named_blocks = 0;
 }

@@ -11,20 +11,23 @@
 
 namespace deepwell::engine {
 
-/// A block keeps its name while it is free, until it is written again: whoever needs the same tokens meanwhile takes
-/// it, one sequence at a time. Which blocks are hit changes no result (docs/numerics.md), only the work. Used by the
-/// engine's thread alone.
+/// A block keeps its name, in use and free, until somebody takes it for something else: whoever needs the same tokens
+/// takes it too. Which blocks are hit changes no result (docs/numerics.md), only the work. Used by the engine's thread
+/// alone.
 class PrefixCache {
  public:
   /// `blocks` has all blocks free. What `arena` holds from an earlier process is found from now on, and what was
   /// given back first is the first to be used for something else; what was in use when that process died is the last.
   PrefixCache(KvArena& arena, BlockPool& blocks, std::string fingerprint);
 
-  /// For a sequence without blocks: takes free blocks that hold its leading tokens and counts these as computed, but
-  /// for the rows whose logits are wanted. A block with wrong bytes is forgotten instead.
+  /// For a sequence all of whose computed tokens lie in named blocks: takes the blocks that hold its next tokens, in
+  /// place of those it has, and counts these as computed, but for the rows whose logits are wanted. A block into which
+  /// such rows will be written must be nobody else's. One with wrong bytes is forgotten instead.
   void take_prefix(Sequence& sequence);
-  /// Before a step computes `n_tok` tokens of it: forgets what its blocks held before.
-  void begin_write(const Sequence& sequence, std::uint32_t n_tok);
+  /// The name of the sequence's i-th block, which its tokens fill.
+  const BlockName& name_of(Sequence& sequence, std::uint32_t i) const;
+  /// Appends n blocks to write into; what they held is forgotten. The caller has asked the pool's can_take(n).
+  void take(std::uint32_t n, Sequence& sequence);
   /// After n_computed has grown: names the blocks that are full now.
   void commit(Sequence& sequence);
   /// Gives a sequence's blocks back.
@@ -34,7 +37,9 @@ class PrefixCache {
   bool check_integrity() const;
 
  private:
-  std::optional<std::uint32_t> find(const BlockName& name, const BlockName& parent, BlockIds ids);
+  BlockName parent_of(Sequence& sequence, std::uint32_t i) const;
+  std::optional<std::uint32_t> find(const BlockName& name, const BlockName& parent, BlockIds ids,
+                                    bool may_be_shared);
   void forget(std::uint32_t block);
 
   KvArena& arena_;

@@ -33,11 +33,10 @@ class World {
     const std::uint32_t n_blocks = (s->n_tokens() + kKvBlockTok - 1) / kKvBlockTok;
     if (!blocks_.can_take(n_blocks)) return nullptr;
     cache_.take_prefix(*s);
-    blocks_.take(n_blocks - static_cast<std::uint32_t>(s->blocks.size()), s->blocks);
+    cache_.take(n_blocks - static_cast<std::uint32_t>(s->blocks.size()), *s);
     return s;
   }
   void compute(Sequence& s, std::uint32_t n_tok) {
-    cache_.begin_write(s, n_tok);
     for (std::uint32_t t = s.n_computed; t < s.n_computed + n_tok; ++t)
       std::memcpy(place_of(s, t), mark(s, t).data(), sizeof(std::uint64_t));
     s.n_computed += n_tok;
@@ -51,6 +50,7 @@ class World {
     }
     return true;
   }
+  void take_prefix(Sequence& s) { cache_.take_prefix(s); }
   void release(std::unique_ptr<Sequence> s) { cache_.release(*s); }
   void flip_bit(std::uint32_t block) { place(block)[99] ^= std::byte{4}; }
   bool check_integrity() const { return cache_.check_integrity(); }
@@ -118,22 +118,53 @@ TEST(PrefixCache, NeverSharesBetweenTenants) {
   EXPECT_EQ(32U, world.admit(counting(40), "a")->n_computed);
 }
 
-TEST(PrefixCache, LendsABlockToOneSequenceAtATime) {
+TEST(PrefixCache, LetsSequencesShareABlockWhileItIsInUse) {
   World world(16);
   auto first = world.admit(counting(40));
   world.compute_all(*first);
   auto second = world.admit(counting(40));
-  EXPECT_EQ(0U, second->n_computed);
+  EXPECT_EQ(32U, second->n_computed);
+  EXPECT_EQ(first->blocks[1], second->blocks[1]);
+  EXPECT_NE(first->blocks[2], second->blocks[2]);
+  EXPECT_EQ(12U, world.n_free());
   world.compute_all(*second);
   world.release(std::move(first));
-  world.release(std::move(second));
-  // Two copies by now.
+  EXPECT_TRUE(world.is_right(*second));
   auto third = world.admit(counting(40));
-  auto fourth = world.admit(counting(40));
-  auto fifth = world.admit(counting(40));
   EXPECT_EQ(32U, third->n_computed);
-  EXPECT_EQ(32U, fourth->n_computed);
-  EXPECT_EQ(0U, fifth->n_computed);
+  world.release(std::move(second));
+  EXPECT_TRUE(world.is_right(*third));
+  world.release(std::move(third));
+  EXPECT_EQ(16U, world.n_free());
+  EXPECT_TRUE(world.check_integrity());
+}
+
+TEST(PrefixCache, SharesNoBlockIntoWhichRowsAreComputedAgain) {
+  World world(16);
+  auto first = world.admit(counting(32));
+  world.compute_all(*first);
+  auto second = world.admit(counting(32));  // its last row, 31, needs logits
+  EXPECT_EQ(16U, second->n_computed);
+  EXPECT_NE(first->blocks[1], second->blocks[1]);
+  world.compute_all(*second);
+  EXPECT_TRUE(world.is_right(*first));
+  EXPECT_TRUE(world.is_right(*second));
+}
+
+TEST(PrefixCache, TakesWhatAnotherHasComputedMeanwhile) {
+  World world(16);
+  auto first = world.admit(counting(50));
+  auto second = world.admit(counting(60));
+  world.compute(*first, 32);
+  world.take_prefix(*second);
+  EXPECT_EQ(32U, second->n_computed);
+  EXPECT_EQ(32U, second->n_cached);
+  EXPECT_EQ(first->blocks[0], second->blocks[0]);
+  world.compute(*second, 20);
+  EXPECT_TRUE(world.is_right(*second));
+  world.release(std::move(first));
+  world.release(std::move(second));
+  EXPECT_EQ(16U, world.n_free());
   EXPECT_TRUE(world.check_integrity());
 }
 
@@ -152,17 +183,19 @@ TEST(PrefixCache, ForgetsABlockWithWrongBytes) {
   EXPECT_EQ(63U, world.admit(counting(64))->n_computed);
 }
 
-TEST(PrefixCache, KeepsNamesOfBlocksThatWereReservedButNotWritten) {
+TEST(PrefixCache, FindsNoBlockThatSomebodyTookForSomethingElse) {
   World world(4);
   auto first = world.admit(counting(64));
   world.compute_all(*first);
   world.release(std::move(first));
-  auto other = world.admit(counting(64, 1000));  // takes all blocks, writes one
-  world.compute(*other, 5);
-  world.release(std::move(other));
-  EXPECT_TRUE(world.check_integrity());
+  auto other = world.admit(counting(32, 1000));  // takes two blocks, writes none yet
   // The tail went first: the end of a chain is of no use without its beginning.
-  EXPECT_EQ(48U, world.admit(counting(64))->n_computed);
+  auto again = world.admit(counting(32));
+  ASSERT_NE(nullptr, again);
+  EXPECT_EQ(31U, again->n_computed);
+  world.compute_all(*other);
+  EXPECT_TRUE(world.is_right(*again));
+  EXPECT_TRUE(world.check_integrity());
 }
 
 TEST(PrefixCache, ReusesTheLongestFreeFirst) {
@@ -204,6 +237,7 @@ TEST(PrefixCache, IsRightOverRandomUse) {
         world.release(std::move(running[at]));
         running.erase(running.begin() + static_cast<std::ptrdiff_t>(at));
       } else {
+        if (s.n_computed == s.n_named_blocks * kKvBlockTok) world.take_prefix(s);
         world.compute(s, 1 + static_cast<std::uint32_t>(random()) % s.n_pending());
       }
     }

@@ -1,92 +1,259 @@
-// Admission and the plan of a step.
+// Admission, preemption, and the plan of a step.
 #include "engine/runtime/scheduler.hpp"
 
 #include <algorithm>
+#include <iterator>
+#include <tuple>
+#include <utility>
+
+#include "base/check.hpp"
 
 namespace deepwell::engine {
 
-/// The longest it may become: prompt and all tokens it may generate, within the context.
-std::uint32_t Scheduler::blocks_for(const Sequence& sequence) const {
-  const std::uint64_t longest = std::min<std::uint64_t>(
-      std::uint64_t{sequence.n_prompt} + sequence.request.max_tokens, options_.n_ctx_tok);
-  const std::uint64_t n_tok = std::max<std::uint64_t>(longest, sequence.n_tokens());
-  return static_cast<std::uint32_t>((n_tok + kKvBlockTok - 1) / kKvBlockTok);
+namespace {
+
+constexpr std::uint32_t kTileTok = 16;  // rows of a step cost least in whole tiles of so many
+
+std::uint32_t n_blocks_for(std::uint32_t n_tok) { return (n_tok + kKvBlockTok - 1) / kKvBlockTok; }
+
+bool is_background(const Sequence& sequence) {
+  return sequence.request.priority == Priority::kBackground;
 }
 
-void Scheduler::admit() {
-  while (!waiting_.empty() && running_.size() < options_.n_parallel) {
-    const std::uint32_t n_blocks = blocks_for(*waiting_.front());
-    // Nobody overtakes the first in the queue: a long request would wait for ever behind short ones.
-    if (!blocks_.can_take(n_blocks)) return;
-    Sequence& sequence = *waiting_.front();
-    if (cache_ != nullptr) cache_->take_prefix(sequence);
-    blocks_.take(n_blocks - static_cast<std::uint32_t>(sequence.blocks.size()), sequence.blocks);
-    running_.push_back(std::move(waiting_.front()));
-    waiting_.pop_front();
+}  // namespace
+
+bool Scheduler::is_background() const {
+  return std::all_of(running_.begin(), running_.end(),
+                     [](const auto& s) { return engine::is_background(*s); });
+}
+
+// --- who runs --------------------------------------------------------------------------------------------------------
+
+/// Room for the tokens that it has, and a block for each that runs to go on with.
+bool Scheduler::has_place_for(const Sequence& sequence) const {
+  const std::uint32_t n_spare = running_.empty() ? 0 : n_running() + 1;
+  return running_.size() < options_.n_parallel &&
+         blocks_.can_take(n_blocks_for(sequence.n_tokens()) + n_spare);
+}
+
+/// The last in rank of the tenant that has most beyond its fair places, while this one's has less than its own. Null
+/// if nobody must make place.
+Sequence* Scheduler::whoever_yields_to(const Sequence& sequence) const {
+  if (waiting_.surplus_of(sequence) > -1.0) return nullptr;
+  Sequence* yielding = nullptr;
+  double most = 0.0;
+  for (const auto& candidate : running_) {
+    const double surplus = waiting_.surplus_of(*candidate);
+    if (surplus <= 0.0 || surplus < most) continue;
+    most = surplus;
+    yielding = candidate.get();
+  }
+  return yielding;
+}
+
+void Scheduler::admit(std::int64_t now_ms) {
+  // Background gives way to whoever wants the engine, and what it has computed stays findable.
+  while (waiting_.n_wanted() > 0 && !running_.empty() && engine::is_background(*running_.back()))
+    preempt(*running_.back());
+  while (Sequence* next = waiting_.first(now_ms)) {
+    if (engine::is_background(*next) && !is_background()) return;
+    while (!has_place_for(*next)) {
+      // Nobody overtakes the one whose turn it is: a long request would wait for ever behind short ones.
+      Sequence* yielding = whoever_yields_to(*next);
+      if (yielding == nullptr) return;
+      preempt(*yielding);
+    }
+    start(waiting_.take(*next, now_ms));
   }
 }
 
-void Scheduler::add_piece(Sequence& sequence, std::uint32_t n_tok, StepBatch& batch,
-                          std::vector<StepPiece>& pieces) {
-  const bool has_output = n_tok == sequence.n_pending() && sequence.request.max_tokens > 0;
-  const auto tokens = std::span<const TokenId>(sequence.tokens).subspan(sequence.n_computed, n_tok);
-  const std::uint32_t n_outputs =
-      std::max(sequence.n_rows_from_verifying(sequence.n_computed, sequence.n_computed + n_tok),
-               has_output ? 1U : 0U);
-  const std::uint32_t output_row =
-      batch.add(tokens, sequence.n_computed, sequence.blocks, n_outputs);
-  pieces.push_back({&sequence, n_tok, output_row, n_outputs, has_output});
+void Scheduler::take_blocks(std::uint32_t n, Sequence& sequence) {
+  if (cache_ != nullptr) {
+    cache_->take(n, sequence);
+  } else {
+    blocks_.take(n, sequence.blocks);
+  }
 }
 
-bool Scheduler::schedule(StepBatch& batch, std::vector<StepPiece>& pieces) {
-  batch.clear();
-  pieces.clear();
-  admit();
-  for (const auto& sequence : running_) {
-    if (batch.n_rows() == options_.n_max_rows) break;
-    if (sequence->n_pending() == 1) add_piece(*sequence, 1, batch, pieces);
+void Scheduler::start(std::unique_ptr<Sequence> sequence) {
+  if (cache_ != nullptr) cache_->take_prefix(*sequence);
+  const auto n_taken = static_cast<std::uint32_t>(sequence->blocks.size());
+  take_blocks(n_blocks_for(sequence->n_tokens()) - n_taken, *sequence);
+  const auto place = std::find_if(running_.begin(), running_.end(), [&](const auto& other) {
+    return other->level < sequence->level;
+  });
+  running_.insert(place, std::move(sequence));
+}
+
+/// Out of `running_`, its blocks given back.
+std::unique_ptr<Sequence> Scheduler::stop(GenerationId id) {
+  const auto it = std::find_if(running_.begin(), running_.end(),
+                               [id](const auto& sequence) { return sequence->id == id; });
+  if (it == running_.end()) return nullptr;
+  std::unique_ptr<Sequence> sequence = std::move(*it);
+  running_.erase(it);
+  waiting_.leave(*sequence);
+  if (cache_ != nullptr) {
+    cache_->release(*sequence);
+  } else {
+    blocks_.release(sequence->blocks);
   }
-  std::uint32_t budget = options_.n_max_rows - batch.n_rows();
-  if (!pieces.empty()) budget = std::min(budget, options_.n_mixed_budget_tok);
-  for (const auto& sequence : running_) {
-    if (budget == 0) break;
-    if (sequence->n_pending() <= 1) continue;
-    const std::uint32_t n_tok = std::min(budget, sequence->n_pending());
-    add_piece(*sequence, n_tok, batch, pieces);
-    budget -= n_tok;
-  }
-  return !batch.is_empty();
+  return sequence;
+}
+
+void Scheduler::preempt(Sequence& sequence) {
+  std::unique_ptr<Sequence> stopped = stop(sequence.id);
+  // What it came with was compared already; of all that it has now only the newest token's logits are wanted.
+  if (stopped->n_computed >= stopped->n_known)
+    stopped->n_known = stopped->verify_begin = stopped->n_tokens();
+  stopped->n_computed = 0;
+  ++n_preempted_;
+  waiting_.add_again(std::move(stopped));
 }
 
 Sequence* Scheduler::find(GenerationId id) {
   for (const auto& sequence : running_) {
     if (sequence->id == id) return sequence.get();
   }
-  for (const auto& sequence : waiting_) {
-    if (sequence->id == id) return sequence.get();
-  }
-  return nullptr;
+  return waiting_.find(id);
 }
 
 std::unique_ptr<Sequence> Scheduler::remove(GenerationId id) {
-  const auto has_id = [id](const auto& sequence) { return sequence->id == id; };
-  std::unique_ptr<Sequence> removed;
-  if (const auto it = std::find_if(running_.begin(), running_.end(), has_id);
-      it != running_.end()) {
-    removed = std::move(*it);
-    running_.erase(it);
-  } else if (const auto w = std::find_if(waiting_.begin(), waiting_.end(), has_id);
-             w != waiting_.end()) {
-    removed = std::move(*w);
-    waiting_.erase(w);
+  std::unique_ptr<Sequence> stopped = stop(id);
+  return stopped != nullptr ? std::move(stopped) : waiting_.remove(id);
+}
+
+// --- what they do ----------------------------------------------------------------------------------------------------
+
+/// A block for every token of everyone, first in rank first; the last in rank make room.
+void Scheduler::grow() {
+  for (std::size_t i = 0; i < running_.size(); ++i) {
+    Sequence& sequence = *running_[i];
+    const std::uint32_t n_wanted = n_blocks_for(sequence.n_tokens());
+    while (sequence.blocks.size() < n_wanted && i < running_.size()) {
+      if (blocks_.can_take(1)) {
+        take_blocks(1, sequence);
+      } else {
+        preempt(*running_.back());  // at worst this one
+      }
+    }
   }
-  if (removed == nullptr) return nullptr;
-  if (cache_ != nullptr) {
-    cache_->release(*removed);
-  } else {
-    blocks_.release(removed->blocks);
+}
+
+/// Guesses what follows a sequence that decodes, if that pays and as far as there is room without taking anybody's.
+void Scheduler::draft(Sequence& sequence) {
+  sequence.draft.clear();
+  const std::uint32_t n_most = options_.n_max_draft_tok;
+  if (n_most == 0 || n_running() * (n_most + 1) > options_.n_max_rows) return;
+  const std::uint32_t n_left = sequence.request.max_tokens - sequence.n_generated();
+  const std::uint32_t n_room = options_.n_ctx_tok - sequence.n_tokens();
+  sequence.drafter.guess(sequence.tokens, std::min({n_most, n_left - 1, n_room - 1}),
+                         sequence.draft);
+  if (sequence.draft.empty()) return;
+  // A row more costs what part of a step, beside the rows that bring a token each?
+  const StepWork alone{.n_rows = n_running(), .n_keys = 0};
+  const double cost = times_.predict(alone.plus(1, 0)) - times_.predict(alone);
+  if (sequence.drafter.rate() * times_.predict(alone) < cost * alone.n_rows) {
+    sequence.drafter.note_skipped();
+    sequence.draft.clear();
+    return;
   }
-  return removed;
+  const auto n_tok = static_cast<std::uint32_t>(sequence.n_tokens() + sequence.draft.size());
+  while (sequence.blocks.size() < n_blocks_for(n_tok)) {
+    if (!blocks_.can_take(n_running() + 1)) {
+      sequence.draft.clear();
+      return;
+    }
+    take_blocks(1, sequence);
+  }
+}
+
+void Scheduler::add_piece(Sequence& sequence, std::uint32_t n_tok, StepBatch& batch,
+                          std::vector<StepPiece>& pieces) {
+  const bool has_output = n_tok == sequence.n_pending() && sequence.request.max_tokens > 0;
+  const auto n_draft = static_cast<std::uint32_t>(sequence.draft.size());
+  const auto tokens = std::span<const TokenId>(sequence.tokens).subspan(sequence.n_computed, n_tok);
+  rows_.assign(tokens.begin(), tokens.end());
+  rows_.insert(rows_.end(), sequence.draft.begin(), sequence.draft.end());
+  const std::uint32_t n_outputs =
+      std::max(sequence.n_rows_from_verifying(sequence.n_computed, sequence.n_computed + n_tok),
+               has_output ? 1U : 0U) +
+      n_draft;
+  const std::uint32_t output_row =
+      batch.add(rows_, sequence.n_computed, sequence.blocks, n_outputs);
+  work_ = work_.plus(n_tok + n_draft, sequence.n_computed);
+  waiting_.charge(sequence, n_tok);
+  pieces.push_back({&sequence, n_tok, n_draft, output_row, n_outputs, has_output});
+}
+
+/// Prompt tokens that fit beside the rows which decode.
+std::uint32_t Scheduler::prompt_budget() const {
+  const std::uint32_t n_max = options_.n_max_rows - work_.n_rows;
+  if (work_.n_rows == 0) return n_max;
+  if (!times_.is_known()) return std::min(n_max, options_.n_mixed_budget_tok);
+  const std::uint32_t pos = prompts_.front()->n_computed;
+  const double seconds = options_.max_slowdown * times_.predict(work_);
+  const std::uint32_t n_rows = work_.n_rows + times_.n_tok_within(seconds, work_, pos, n_max);
+  const std::uint32_t n_whole = n_rows / kTileTok * kTileTok;
+  return std::min(n_max, std::max(n_whole, work_.n_rows + kTileTok) - work_.n_rows);
+}
+
+/// Tokens of its prompt that it computes in this step. 0: somebody else computes the next ones just now, from whom it
+/// takes them afterwards.
+std::uint32_t Scheduler::next_chunk(Sequence& sequence, std::uint32_t budget) {
+  if (cache_ != nullptr && sequence.n_computed == sequence.n_named_blocks * kKvBlockTok)
+    cache_->take_prefix(sequence);
+  std::uint32_t n_tok = std::min(budget, sequence.n_pending());
+  // Chunks end with blocks, so that others can take them from there.
+  const std::uint32_t n_over = (sequence.n_computed + n_tok) % kKvBlockTok;
+  if (n_tok < sequence.n_pending() && n_over < n_tok) n_tok -= n_over;
+  if (cache_ == nullptr) return n_tok;
+  const std::uint32_t first = sequence.n_named_blocks;
+  const std::uint32_t end = (sequence.n_computed + n_tok) / kKvBlockTok;
+  if (first < end && sequence.n_computed == first * kKvBlockTok &&
+      in_work_.contains(cache_->name_of(sequence, first)))
+    return 0;
+  for (std::uint32_t i = first; i < end; ++i) in_work_.insert(cache_->name_of(sequence, i));
+  return n_tok;
+}
+
+/// Prompts, in turn by priority and by what their tenants got, share the budget.
+void Scheduler::add_prompts(StepBatch& batch, std::vector<StepPiece>& pieces) {
+  prompts_.clear();
+  for (const auto& sequence : running_) {
+    if (sequence->n_pending() > 1) prompts_.push_back(sequence.get());
+  }
+  if (prompts_.empty()) return;
+  std::stable_sort(prompts_.begin(), prompts_.end(), [this](const auto* a, const auto* b) {
+    return std::tuple(b->level, waiting_.n_served(*a)) <
+           std::tuple(a->level, waiting_.n_served(*b));
+  });
+  in_work_.clear();
+  std::uint32_t budget = prompt_budget();
+  for (Sequence* sequence : prompts_) {
+    if (budget == 0) break;
+    const std::uint32_t n_tok = next_chunk(*sequence, budget);
+    if (n_tok == 0) continue;
+    sequence->draft.clear();
+    add_piece(*sequence, n_tok, batch, pieces);
+    budget -= n_tok;
+  }
+}
+
+bool Scheduler::schedule(StepBatch& batch, std::vector<StepPiece>& pieces, std::int64_t now_ms) {
+  batch.clear();
+  pieces.clear();
+  work_ = {};
+  admit(now_ms);
+  grow();
+  for (const auto& sequence : running_) {
+    if (sequence->n_pending() != 1) continue;
+    if (work_.n_rows == options_.n_max_rows) break;
+    draft(*sequence);
+    add_piece(*sequence, 1, batch, pieces);
+  }
+  add_prompts(batch, pieces);
+  return !batch.is_empty();
 }
 
 }  // namespace deepwell::engine

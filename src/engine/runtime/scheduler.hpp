@@ -2,72 +2,108 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <memory>
+#include <unordered_set>
 #include <vector>
 
 #include "engine/runtime/block_pool.hpp"
+#include "engine/runtime/fair_queue.hpp"
+#include "engine/runtime/ngram_drafter.hpp"
 #include "engine/runtime/prefix_cache.hpp"
 #include "engine/runtime/sequence.hpp"
 #include "engine/runtime/step_batch.hpp"
+#include "engine/runtime/step_times.hpp"
 
 namespace deepwell::engine {
 
 struct SchedulerOptions {
   std::uint32_t n_parallel = 16;   // sequences running at once
   std::uint32_t n_max_rows = 512;  // tokens of a step at most
-  std::uint32_t n_mixed_budget_tok =
-      128;  // prompt tokens of a step in which others decode: bounds their pause
   std::uint32_t n_ctx_tok = 4096;
+  // A step in which some decode takes at most so many times what their tokens alone would take: so much prompts may
+  // slow them down.
+  double max_slowdown = 2.0;
+  std::uint32_t n_mixed_budget_tok = 128;  // prompt tokens of such a step before times are known
+  std::uint32_t n_max_draft_tok = 0;       // tokens guessed at once; 0: none
 };
 
 /// A sequence's part of the step that schedule() planned.
 struct StepPiece {
   Sequence* sequence = nullptr;
-  std::uint32_t n_tok = 0;
+  std::uint32_t n_tok = 0;       // known tokens to compute
+  std::uint32_t n_draft = 0;     // guessed tokens behind them (Sequence::draft)
   std::uint32_t output_row = 0;  // of its first row that has logits
   std::uint32_t n_outputs = 0;   // so many of its last rows have logits
   bool has_output =
-      false;  // the step ends with this sequence's newest token: its logits choose the next one
+      false;  // the step reaches this sequence's newest token: its logits choose the next one
 };
 
-/// Continuous batching with chunked prefill: in every step each decoding sequence gets its token, and prompts share
-/// what is left of the budget, first come first served. A sequence is admitted when the blocks for the longest it may
-/// become are free, so whoever was admitted can finish. Used by the engine's thread alone; knows no model.
+/// Continuous batching with chunked prefill. In every step each decoding sequence gets its token, and prompts share
+/// what is left of the step's time; whose turn it is says FairQueue. A sequence is admitted when there are blocks for
+/// the tokens that it has. When one that decodes needs a block and none is free, the last in rank gives all of its
+/// blocks back and waits again: its tokens are known, so it goes on later as if nothing had been (docs/numerics.md), and
+/// most of its blocks are found again. The first in rank gets whatever it needs, and a single sequence always fits, so
+/// whoever was admitted finishes. Whoever has less than its fair places takes one from those who have more. Used by the engine's thread alone; knows no model and no clock.
 class Scheduler {
  public:
   /// Without a cache every token of a sequence is computed.
   Scheduler(const SchedulerOptions& options, BlockPool& blocks, PrefixCache* cache = nullptr)
-      : options_(options), blocks_(blocks), cache_(cache) {}
+      : options_(options), blocks_(blocks), cache_(cache), waiting_(options.n_parallel) {}
 
   /// Queues a sequence.
-  void add(std::unique_ptr<Sequence> sequence) { waiting_.push_back(std::move(sequence)); }
+  void add(std::unique_ptr<Sequence> sequence, std::int64_t now_ms) {
+    waiting_.add(std::move(sequence), now_ms);
+  }
 
   /// Admits whom it can and plans a step. False if there is nothing to do. Pieces stay valid until the next call of
   /// schedule(), finish() or remove().
-  bool schedule(StepBatch& batch, std::vector<StepPiece>& pieces);
+  bool schedule(StepBatch& batch, std::vector<StepPiece>& pieces, std::int64_t now_ms);
+
+  /// How long the planned step took.
+  void note_time(double seconds) { times_.note(work_, seconds); }
 
   /// Takes a sequence out, running or waiting, and frees its blocks. Null if it is not here.
   std::unique_ptr<Sequence> remove(GenerationId id);
   Sequence* find(GenerationId id);
+  /// Any sequence, running or waiting; null if there is none.
+  Sequence* any() const { return running_.empty() ? waiting_.any() : running_.front().get(); }
 
   std::uint32_t n_running() const { return static_cast<std::uint32_t>(running_.size()); }
-  std::uint32_t n_waiting() const { return static_cast<std::uint32_t>(waiting_.size()); }
+  std::uint32_t n_waiting() const { return waiting_.n_waiting(); }
   std::uint32_t n_blocks_used() const { return blocks_.n_blocks() - blocks_.n_free(); }
+  std::uint64_t n_preempted() const { return n_preempted_; }
   const std::vector<std::unique_ptr<Sequence>>& running() const { return running_; }
-  const std::deque<std::unique_ptr<Sequence>>& waiting() const { return waiting_; }
+  /// Whether all that run are mere background.
+  bool is_background() const;
 
  private:
-  std::uint32_t blocks_for(const Sequence& sequence) const;
-  void admit();
+  void admit(std::int64_t now_ms);
+  bool has_place_for(const Sequence& sequence) const;
+  Sequence* whoever_yields_to(const Sequence& sequence) const;
+  void start(std::unique_ptr<Sequence> sequence);
+  void preempt(Sequence& sequence);
+  void take_blocks(std::uint32_t n, Sequence& sequence);
+  std::unique_ptr<Sequence> stop(GenerationId id);
+  void grow();
+  void draft(Sequence& sequence);
+  std::uint32_t prompt_budget() const;
+  void add_prompts(StepBatch& batch, std::vector<StepPiece>& pieces);
+  std::uint32_t next_chunk(Sequence& sequence, std::uint32_t budget);
   void add_piece(Sequence& sequence, std::uint32_t n_tok, StepBatch& batch,
                  std::vector<StepPiece>& pieces);
 
   SchedulerOptions options_;
   BlockPool& blocks_;
   PrefixCache* cache_;  // may be null
-  std::deque<std::unique_ptr<Sequence>> waiting_;
-  std::vector<std::unique_ptr<Sequence>> running_;  // in order of admission
+  FairQueue waiting_;
+  std::vector<std::unique_ptr<Sequence>>
+      running_;  // by rank: higher priority first, then admission
+  StepTimes times_;
+  StepWork work_;                                         // of the step that is being planned
+  std::vector<Sequence*> prompts_;                        // of this step
+  std::unordered_set<BlockName, BlockNameHash> in_work_;  // blocks that this step computes
+  std::vector<TokenId> rows_;                             // of one piece, known and guessed
+  std::uint64_t n_preempted_ = 0;
 };
 
 }  // namespace deepwell::engine

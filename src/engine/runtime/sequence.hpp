@@ -9,6 +9,7 @@
 
 #include "engine/runtime/block_name.hpp"
 #include "engine/runtime/generator.hpp"
+#include "engine/runtime/ngram_drafter.hpp"
 #include "engine/sampling/token_counts.hpp"
 
 namespace deepwell::engine {
@@ -16,19 +17,23 @@ namespace deepwell::engine {
 /// Plain data; owned and touched by the engine's thread alone.
 struct Sequence {
   GenerationId id = 0;
+  std::int64_t waiting_since_ms = 0;  // when it came, on the scheduler's clock
+  std::int64_t level = 0;             // its priority when it was admitted, raised by waiting
   GenerateRequest request;  // request.prompt and request.generated have moved into `tokens`
   std::shared_ptr<GenerationSink> sink;  // owners: this sequence and whoever reads its events
   std::vector<TokenId> tokens;           // prompt, then generated ids
   std::uint32_t n_prompt = 0;
-  std::uint32_t n_computed = 0;  // leading tokens whose keys and values lie in `blocks`
-  std::vector<std::uint32_t>
-      blocks;  // enough for the longest this sequence may become; empty while it waits
-  TokenCounts generated_counts;  // of the generated ids before n_counted, for the penalties
-  std::uint32_t n_counted = 0;   // leading tokens that generated_counts has seen
+  std::uint32_t n_computed = 0;       // leading tokens whose keys and values lie in `blocks`
+  std::vector<std::uint32_t> blocks;  // for all tokens it has now; empty while it waits
+  TokenCounts generated_counts;       // of the generated ids before n_counted, for the penalties
+  std::uint32_t n_counted = 0;        // leading tokens that generated_counts has seen
 
+  std::vector<BlockName> names;      // of leading full blocks, as far as somebody asked
   std::uint32_t n_named_blocks = 0;  // leading blocks that the arena's directory names
-  BlockName last_block_name;         // of the last of them; without any, where the chain begins
   std::uint32_t n_cached = 0;        // prompt tokens that needed no computing
+
+  NgramDrafter drafter;
+  std::vector<TokenId> draft;  // guesses of this step behind the newest token
 
   std::uint32_t n_known = 0;       // tokens it came with; what is chosen here follows them
   std::uint32_t verify_begin = 0;  // known ids from this position on are chosen anew and compared
