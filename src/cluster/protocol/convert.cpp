@@ -17,10 +17,10 @@ namespace {
 void write_vocabulary(const engine::Vocabulary& vocabulary, proto::Vocabulary& out) {
   out.set_model(vocabulary.model);
   out.set_pre(vocabulary.pre);
-  for (const std::string& token : vocabulary.tokens) out.add_tokens(token);
+  for (const std::string_view token : vocabulary.tokens) out.add_tokens(token.data(), token.size());
   std::string& kinds = *out.mutable_kinds();
   for (const TokenKind kind : vocabulary.kinds) kinds += static_cast<char>(kind);
-  for (const std::string& merge : vocabulary.merges) out.add_merges(merge);
+  for (const std::string_view merge : vocabulary.merges) out.add_merges(merge.data(), merge.size());
   if (vocabulary.bos) out.set_bos(*vocabulary.bos);
   if (vocabulary.eos) out.set_eos(*vocabulary.eos);
   if (vocabulary.eot) out.set_eot(*vocabulary.eot);
@@ -30,7 +30,7 @@ void write_vocabulary(const engine::Vocabulary& vocabulary, proto::Vocabulary& o
   out.set_add_bos(vocabulary.add_bos);
 }
 
-Result<engine::Vocabulary> read_vocabulary(proto::Vocabulary& message) {
+Result<engine::Vocabulary> read_vocabulary(const proto::Vocabulary& message) {
   if (message.kinds().size() != static_cast<std::size_t>(message.tokens_size())) {
     return invalid_argument(concat("the worker described ", message.tokens_size(),
                                    " tokens but kinds for ", message.kinds().size()));
@@ -38,10 +38,7 @@ Result<engine::Vocabulary> read_vocabulary(proto::Vocabulary& message) {
   engine::Vocabulary vocabulary;
   vocabulary.model = message.model();
   vocabulary.pre = message.pre();
-  vocabulary.tokens.reserve(static_cast<std::size_t>(message.tokens_size()));
-  for (std::string& token : *message.mutable_tokens()) {
-    vocabulary.tokens.push_back(std::move(token));
-  }
+  for (const std::string& token : message.tokens()) vocabulary.tokens.push_back(token);
   for (const char kind : message.kinds()) {
     if (kind < static_cast<char>(TokenKind::kNormal) ||
         kind > static_cast<char>(TokenKind::kByte)) {
@@ -49,9 +46,7 @@ Result<engine::Vocabulary> read_vocabulary(proto::Vocabulary& message) {
     }
     vocabulary.kinds.push_back(static_cast<TokenKind>(kind));
   }
-  vocabulary.merges.reserve(static_cast<std::size_t>(message.merges_size()));
-  for (std::string& merge : *message.mutable_merges())
-    vocabulary.merges.push_back(std::move(merge));
+  for (const std::string& merge : message.merges()) vocabulary.merges.push_back(merge);
   if (message.has_bos()) vocabulary.bos = message.bos();
   if (message.has_eos()) vocabulary.eos = message.eos();
   if (message.has_eot()) vocabulary.eot = message.eot();
@@ -62,7 +57,7 @@ Result<engine::Vocabulary> read_vocabulary(proto::Vocabulary& message) {
   return vocabulary;
 }
 
-Result<std::shared_ptr<const engine::Tokenizer>> make_tokenizer(proto::Vocabulary& message) {
+Result<std::shared_ptr<const engine::Tokenizer>> make_tokenizer(const proto::Vocabulary& message) {
   if (message.model() == ByteTokenizer::kModel) {
     return std::shared_ptr<const engine::Tokenizer>(std::make_shared<ByteTokenizer>());
   }
@@ -122,7 +117,7 @@ void write_model(const engine::ModelDescription& model, proto::ModelInfo& out) {
 
 Result<engine::ModelDescription> read_model(proto::ModelInfo message) {
   engine::ModelDescription model;
-  DW_ASSIGN(model.tokenizer, make_tokenizer(*message.mutable_vocabulary()));
+  DW_ASSIGN(model.tokenizer, make_tokenizer(message.vocabulary()));
   model.name = message.name();
   model.fingerprint = message.fingerprint();
   model.architecture = message.architecture();
@@ -135,6 +130,41 @@ Result<engine::ModelDescription> read_model(proto::ModelInfo message) {
   return model;
 }
 
+namespace {
+
+proto::Priority write_priority(engine::Priority priority) {
+  switch (priority) {
+    case engine::Priority::kBackground:
+      return proto::PRIORITY_BACKGROUND;
+    case engine::Priority::kLow:
+      return proto::PRIORITY_LOW;
+    case engine::Priority::kNormal:
+      return proto::PRIORITY_NORMAL;
+    case engine::Priority::kHigh:
+      return proto::PRIORITY_HIGH;
+  }
+  return proto::PRIORITY_NORMAL;
+}
+
+Result<engine::Priority> read_priority(proto::Priority priority) {
+  switch (priority) {
+    case proto::PRIORITY_BACKGROUND:
+      return engine::Priority::kBackground;
+    case proto::PRIORITY_LOW:
+      return engine::Priority::kLow;
+    case proto::PRIORITY_NORMAL:
+      return engine::Priority::kNormal;
+    case proto::PRIORITY_HIGH:
+      return engine::Priority::kHigh;
+    default:
+      break;
+  }
+  return invalid_argument(
+      concat("a submission has the unknown priority ", static_cast<int>(priority)));
+}
+
+}  // namespace
+
 void write_submit(const GenerateRequest& request, std::uint64_t epoch, proto::Submit& out) {
   out.set_tag(request.tag);
   out.set_epoch(epoch);
@@ -145,6 +175,8 @@ void write_submit(const GenerateRequest& request, std::uint64_t epoch, proto::Su
   out.set_ignore_end(request.ignore_end);
   out.set_tenant(request.tenant);
   out.set_n_verify_tok(request.n_verify_tok);
+  out.set_priority(write_priority(request.priority));
+  out.set_tenant_weight(request.tenant_weight);
 }
 
 Result<GenerateRequest> read_submit(proto::Submit& message) {
@@ -158,6 +190,8 @@ Result<GenerateRequest> read_submit(proto::Submit& message) {
   request.tenant = std::move(*message.mutable_tenant());
   request.tag = message.tag();
   request.n_verify_tok = message.n_verify_tok();
+  DW_ASSIGN(request.priority, read_priority(message.priority()));
+  request.tenant_weight = std::max(1U, message.tenant_weight());
   return request;
 }
 
@@ -211,6 +245,9 @@ void write_load(const engine::GeneratorStatus& status, proto::Load& out) {
   out.set_n_steps(status.n_steps);
   out.set_n_prompt_tok(status.n_prompt_tok);
   out.set_n_generated_tok(status.n_generated_tok);
+  out.set_n_preempted(status.n_preempted);
+  out.set_n_draft_tok(status.n_draft_tok);
+  out.set_n_right_draft_tok(status.n_right_draft_tok);
   out.set_n_layers_done(status.n_layers_done);
   out.set_last_step_age_ms(status.last_step_age_ms);
 }
@@ -223,6 +260,9 @@ engine::GeneratorStatus read_load(const proto::Load& message) {
           .n_steps = message.n_steps(),
           .n_prompt_tok = message.n_prompt_tok(),
           .n_generated_tok = message.n_generated_tok(),
+          .n_preempted = message.n_preempted(),
+          .n_draft_tok = message.n_draft_tok(),
+          .n_right_draft_tok = message.n_right_draft_tok(),
           .n_layers_done = message.n_layers_done(),
           .last_step_age_ms = message.last_step_age_ms()};
 }

@@ -9,11 +9,12 @@ using engine::TokenKind;
 ByteTokenizer::ByteTokenizer() {
   vocabulary_.model = kModel;
   for (int byte = 0; byte < 256; ++byte) {
-    vocabulary_.tokens.emplace_back(1, static_cast<char>(byte));
+    const auto character = static_cast<char>(byte);
+    vocabulary_.tokens.push_back({&character, 1});
     vocabulary_.kinds.push_back(TokenKind::kByte);
   }
   for (const char* control : {"<|end|>", "<|system|>", "<|user|>", "<|assistant|>"}) {
-    vocabulary_.tokens.emplace_back(control);
+    vocabulary_.tokens.push_back(control);
     vocabulary_.kinds.push_back(TokenKind::kControl);
   }
   vocabulary_.eos = kEnd;
@@ -54,7 +55,7 @@ std::vector<TokenId> ByteTokenizer::encode_spans(std::span<const engine::TextSpa
 std::string ByteTokenizer::token_bytes(TokenId id, bool show_specials) const {
   if (id < 0 || id >= static_cast<TokenId>(n_vocab())) return {};
   if (is_control(id) && !show_specials) return {};
-  return vocabulary_.tokens[static_cast<std::size_t>(id)];
+  return std::string(vocabulary_.tokens[static_cast<std::size_t>(id)]);
 }
 
 std::string ByteTokenizer::decode(std::span<const TokenId> ids, bool show_specials) const {

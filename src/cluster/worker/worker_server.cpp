@@ -14,6 +14,7 @@
 
 #include "base/concat.hpp"
 #include "base/file.hpp"
+#include "base/memory.hpp"
 #include "cluster/protocol/credentials.hpp"
 #include "cluster/protocol/versions.hpp"
 #include "cluster/worker/held_generations.hpp"
@@ -23,6 +24,8 @@ namespace deepwell::cluster {
 namespace {
 
 constexpr std::chrono::milliseconds kHeartbeat{100};
+constexpr int kBeatsUntilRelease =
+    10;  // after a description, which leaves megabytes of freed memory
 
 std::uint64_t n_major_faults() {
   rusage usage{};
@@ -49,6 +52,7 @@ struct Shared {
   WorkerServerOptions options;
   std::atomic<bool> is_draining{false};
   std::atomic<bool> has_news{false};
+  std::atomic<int> n_beats_until_release{0};
   std::mutex mutex;
   std::condition_variable wake;
   bool is_stopping = false;       // guarded by mutex
@@ -204,6 +208,7 @@ class Service final : public proto::Worker::CallbackService {
                                      const proto::DescribeRequest*,
                                      proto::ModelInfo* response) override {
     write_model(shared_.generator.describe(), *response);
+    shared_.n_beats_until_release = kBeatsUntilRelease;
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
     reactor->Finish(grpc::Status::OK);
     return reactor;
@@ -239,7 +244,10 @@ struct WorkerServer::State {
         if (is_heartbeat) next_heartbeat = now + kHeartbeat;
         for (Session* session : shared.sessions) session->write(is_heartbeat);
       }
-      if (is_heartbeat) shared.held.expire(std::chrono::steady_clock::now());
+      if (!is_heartbeat) continue;
+      shared.held.expire(std::chrono::steady_clock::now());
+      if (shared.n_beats_until_release > 0 && --shared.n_beats_until_release == 0)
+        release_free_memory();
     }
   }
 

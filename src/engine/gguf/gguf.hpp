@@ -73,6 +73,11 @@ class GgufFile {
   std::uint64_t file_bytes() const { return bytes_.size(); }
   /// The whole file.
   std::span<const std::byte> bytes() const { return bytes_; }
+  /// What was read of a mapped file no longer counts as this process's memory; reading brings it
+  /// back. Spans stay valid.
+  void release_pages() const {
+    if (mapping_) mapping_->release_pages();
+  }
 
  private:
   /// A metadata value as it lies in the file; its lengths have been checked.

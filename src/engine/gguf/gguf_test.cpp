@@ -102,6 +102,15 @@ TEST(GgufFile, ReadsARealModelsMetadata) {
   EXPECT_TRUE(file.has("tokenizer.chat_template"));
 }
 
+TEST(GgufFile, LeavesBytesOfOthersAloneWhenItReleasesPages) {
+  const Bytes golden = read_bytes(kGoldenDir + "all_types.gguf");
+  const Bytes bytes = golden;
+  const auto parsed = GgufFile::parse(bytes);
+  ASSERT_TRUE(parsed) << parsed.error().message;
+  (*parsed)->release_pages();
+  EXPECT_EQ(bytes, golden);
+}
+
 TEST(GgufFile, ReadsVersion2) {
   Bytes bytes = read_bytes(kGoldenDir + "all_types.gguf");
   bytes[4] = std::byte{2};
@@ -186,6 +195,7 @@ TEST(GgufWriter, RoundTripsThroughTheReaderInMemoryAndOnDisk) {
   const auto opened = GgufFile::open(on_disk.path);
   ASSERT_TRUE(opened) << opened.error().message;
   const GgufFile& file = **opened;
+  file.release_pages();
   EXPECT_EQ(file.file_bytes(), bytes.size());
   EXPECT_EQ(*file.get_uint("a"), 1U);
   EXPECT_EQ(*file.get_uint("b"), 1ULL << 40);

@@ -18,6 +18,8 @@ namespace deepwell::engine {
 
 namespace {
 
+constexpr std::uint32_t kMaxRowsUntilRelease = 64;  // of the embedding, 64 KiB each at most
+
 /// What a shared arena holds already; available memory does not count it.
 std::uint64_t allocated_bytes(int fd) {
   struct ::stat file {};
@@ -134,6 +136,7 @@ Result<LoadedModel> load_with(const LoadOptions& options) {
   DW_TRY(device->end_load());
   timer.lap("arena and buffers");
   const std::uint32_t n_blocks = arena.n_blocks();
+  model->file->release_pages();  // the weights are packed
   return LoadedModel{.image_file = std::move(image_file),
                      .arena = std::move(arena),
                      .device = std::move(device),
@@ -174,7 +177,14 @@ bool LoadedModel::forward(const StepBatch& batch, const std::atomic<bool>* is_un
   step.is_unwanted = is_unwanted;
   device->begin_step(step);
   model->arch->forward(*model, *device);
-  return device->end_step();
+  const bool is_done = device->end_step();
+  // An untied embedding is read in the file, where a row's page brings its neighbours along.
+  n_rows_since_release += static_cast<std::uint32_t>(step.tokens.size());
+  if (n_rows_since_release >= kMaxRowsUntilRelease) {
+    n_rows_since_release = 0;
+    model->file->release_pages();
+  }
+  return is_done;
 }
 
 }  // namespace deepwell::engine

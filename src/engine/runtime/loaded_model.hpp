@@ -55,7 +55,8 @@ struct LoadedModel {
   std::uint32_t n_threads = 0;
   Isa isa = Isa::kScalar;
   KvType kv_type = KvType::kF16;
-  std::string content_sha256;  // empty if nobody needed it
+  std::string content_sha256;              // empty if nobody needed it
+  std::uint32_t n_rows_since_release = 0;  // of the model file's pages
 
   /// Errors: those of GgufFile::open and Model::load; kResourceExhausted if one sequence does not fit into memory
   /// (the message has the sum); kInvalidArgument for options out of range.

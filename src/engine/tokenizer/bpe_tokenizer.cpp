@@ -97,7 +97,7 @@ std::string_view BpeTokenizer::bytes_of(TokenId id, bool show_specials) const {
   const bool is_text =
       kind == TokenKind::kNormal || kind == TokenKind::kByte || kind == TokenKind::kUserDefined;
   if (!is_text && !show_specials) return {};
-  return std::string_view(bytes_).substr(bytes_begin_[t], bytes_begin_[t + 1] - bytes_begin_[t]);
+  return bytes_[t];
 }
 
 std::string BpeTokenizer::token_bytes(TokenId id, bool show_specials) const {

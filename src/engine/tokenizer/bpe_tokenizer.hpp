@@ -59,9 +59,7 @@ class BpeTokenizer final : public Tokenizer {
 
   Vocabulary vocabulary_;
   const PreTokenizer* pretokenizer_ = nullptr;
-  std::string bytes_;  // of all tokens, one after the other
-  std::vector<std::size_t>
-      bytes_begin_;  // [n_vocab + 1] token t is bytes_[bytes_begin_[t] .. bytes_begin_[t + 1]]
+  StringList bytes_;  // [n_vocab] of each token
   SpecialTrie specials_;
   BpeMerger merger_;
   std::unordered_map<std::string_view, TokenId>

@@ -159,16 +159,14 @@ Result<std::unique_ptr<Tokenizer>> BpeTokenizer::create(Vocabulary vocabulary) {
 }
 
 void BpeTokenizer::fill_bytes() {
-  bytes_begin_.reserve(vocabulary_.tokens.size() + 1);
+  bytes_.reserve(vocabulary_.tokens.size(), vocabulary_.tokens.n_bytes());
   for (std::size_t t = 0; t < vocabulary_.tokens.size(); ++t) {
-    bytes_begin_.push_back(bytes_.size());
-    const std::string& spelling = vocabulary_.tokens[t];
+    const std::string_view spelling = vocabulary_.tokens[t];
     // Special tokens are spelled as they are; so is, by convention, a token with characters outside
     // the alphabet.
     const auto bytes = is_ordinary(vocabulary_.kinds[t]) ? unspell_bytes(spelling) : std::nullopt;
-    bytes_ += bytes ? *bytes : spelling;
+    bytes_.push_back(bytes ? std::string_view(*bytes) : spelling);
   }
-  bytes_begin_.push_back(bytes_.size());
 }
 
 Status BpeTokenizer::fill_specials() {

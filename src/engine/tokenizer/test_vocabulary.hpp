@@ -13,7 +13,7 @@
 namespace deepwell::engine::testing {
 
 inline void add_token(Vocabulary& vocabulary, std::string_view spelling, TokenKind kind) {
-  vocabulary.tokens.emplace_back(spelling);
+  vocabulary.tokens.push_back(spelling);
   vocabulary.kinds.push_back(kind);
 }
 
@@ -22,7 +22,7 @@ inline void add_merge(Vocabulary& vocabulary, std::string_view left, std::string
   std::string merged(left);
   merged += right;
   bool is_known = false;
-  for (const std::string& token : vocabulary.tokens) is_known = is_known || token == merged;
+  for (const std::string_view token : vocabulary.tokens) is_known = is_known || token == merged;
   if (!is_known) add_token(vocabulary, merged, TokenKind::kNormal);
   vocabulary.merges.push_back(std::string(left) + " " + std::string(right));
 }

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/result.hpp"
+#include "engine/tokenizer/string_list.hpp"
 #include "engine/tokenizer/token_id.hpp"
 
 namespace deepwell::engine {
@@ -25,11 +26,11 @@ enum class TokenKind : std::uint8_t {
 
 /// The vocabulary as the model file states it (GGUF keys tokenizer.ggml.*). Plain data.
 struct Vocabulary {
-  std::string model;                // "gpt2": byte-level BPE
-  std::string pre;                  // "qwen2", "llama-bpe", "smollm", "deepseek-r1-qwen", ...
-  std::vector<std::string> tokens;  // [n_vocab] in the file's byte-to-unicode spelling
-  std::vector<TokenKind> kinds;     // [n_vocab]
-  std::vector<std::string> merges;  // "left right", best first
+  std::string model;             // "gpt2": byte-level BPE
+  std::string pre;               // "qwen2", "llama-bpe", "smollm", "deepseek-r1-qwen", ...
+  StringList tokens;             // [n_vocab] in the file's byte-to-unicode spelling
+  std::vector<TokenKind> kinds;  // [n_vocab]
+  StringList merges;             // "left right", best first
   std::optional<TokenId> bos, eos, eot, eom, pad;
   std::vector<TokenId> end_ids;  // further end-of-generation ids
   bool add_bos = false;

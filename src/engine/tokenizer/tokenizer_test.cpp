@@ -152,8 +152,12 @@ TEST(Tokenizer, HidesControlTokensUnlessAsked) {
 TEST(Tokenizer, KnowsControlAndEndTokens) {
   Vocabulary vocabulary = tiny_vocabulary("qwen2");
   const auto id_of = [&](std::string_view spelling) {
-    return static_cast<TokenId>(std::ranges::find(vocabulary.tokens, spelling) -
-                                vocabulary.tokens.begin());
+    TokenId id = 0;
+    for (const std::string_view token : vocabulary.tokens) {
+      if (token == spelling) return id;
+      ++id;
+    }
+    return TokenId{-1};
   };
   const TokenId end = id_of("<|im_end|>");
   const TokenId a = id_of("<|a|>");

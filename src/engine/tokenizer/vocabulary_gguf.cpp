@@ -31,9 +31,18 @@ Result<std::optional<TokenId>> read_id(const GgufFile& file, std::string_view ke
   return std::optional(static_cast<TokenId>(id));
 }
 
-Result<std::vector<std::string>> read_strings(const GgufFile& file, std::string_view key) {
+Result<StringList> read_strings(const GgufFile& file, std::string_view key) {
   DW_ASSIGN(const auto views, file.get_strings(key));
-  return std::vector<std::string>(views.begin(), views.end());
+  std::size_t n_bytes = 0;
+  for (const std::string_view view : views) n_bytes += view.size();
+  if (n_bytes > StringList::kMaxBytes) {
+    return invalid_argument(concat(key, " has ", n_bytes, " characters; at most ",
+                                   StringList::kMaxBytes, " are supported"));
+  }
+  StringList strings;
+  strings.reserve(views.size(), n_bytes);
+  for (const std::string_view view : views) strings.push_back(view);
+  return strings;
 }
 
 Result<std::vector<TokenKind>> read_kinds(const GgufFile& file, std::size_t n_vocab) {

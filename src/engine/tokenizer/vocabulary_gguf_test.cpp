@@ -9,15 +9,21 @@
 namespace deepwell::engine {
 namespace {
 
+std::vector<std::string> to_strings(const StringList& list) {
+  std::vector<std::string> strings;
+  for (const std::string_view string : list) strings.emplace_back(string);
+  return strings;
+}
+
 GgufWriter writer_of(const Vocabulary& vocabulary) {
   GgufWriter writer;
   writer.add_string("tokenizer.ggml.model", vocabulary.model);
   writer.add_string("tokenizer.ggml.pre", vocabulary.pre);
-  writer.add_strings("tokenizer.ggml.tokens", vocabulary.tokens);
+  writer.add_strings("tokenizer.ggml.tokens", to_strings(vocabulary.tokens));
   std::vector<std::int32_t> kinds;
   for (const TokenKind kind : vocabulary.kinds) kinds.push_back(static_cast<std::int32_t>(kind));
   writer.add_int32s("tokenizer.ggml.token_type", kinds);
-  writer.add_strings("tokenizer.ggml.merges", vocabulary.merges);
+  writer.add_strings("tokenizer.ggml.merges", to_strings(vocabulary.merges));
   return writer;
 }
 

@@ -108,6 +108,8 @@ std::uint64_t CpuDevice::checksum(const CpuMemory& memory, std::size_t n_bytes) 
 Weight CpuDevice::keep(PackedWeight weight) {
   const Weight name{static_cast<std::uint32_t>(weights_.size()), weight.n_out, weight.n_in};
   max_act_width_ = std::max(max_act_width_, weight.n_in);
+  if (weight.packed.data() != nullptr && kernels_.gemm_q8(weight.type) == nullptr)
+    has_float_weights_ = true;
   weights_.push_back(std::move(weight));
   return name;
 }
@@ -154,8 +156,9 @@ Status CpuDevice::end_load() {
                                     sizeof(Q8Tile) * ceil_div(max_act_width_, kQ8BlockLen)));
     }
   }
-  const std::size_t n_floats = std::max<std::size_t>(
-      kGluFloats, attention_scratch_floats(kMaxTileQueries, kv_shape_.d_head));
+  const std::size_t n_floats =
+      std::max<std::size_t>({kGluFloats, round_up(max_act_width_, 32),
+                             attention_scratch_floats(kMaxTileQueries, kv_shape_.d_head)});
   for (ThreadScratch& scratch : scratch_) {
     scratch.floats.resize(n_floats);
     DW_ASSIGN(scratch.panel, CpuMemory::allocate(panel_bytes(round_up(max_act_width_, 32))));
@@ -261,38 +264,43 @@ Act CpuDevice::norm_act(Rows x, Vector gain, float eps) {
   return name_of(slot);
 }
 
-bool CpuDevice::is_quantised(Weight w) const {
-  return kernels_.gemm_q8(weights_[w.index].type) != nullptr;
+/// In which forms the product with a weight reads its act.
+CpuDevice::Forms CpuDevice::forms_for(Weight w) const {
+  const bool is_quantised = kernels_.gemm_q8(weights_[w.index].type) != nullptr;
+  return {.f32 = !is_quantised, .q8 = is_quantised};
 }
 
 /// n values of a row, from a block on.
-void CpuDevice::quantise(ActSlot& slot, std::uint32_t row, std::uint32_t first_block,
-                         std::uint32_t n) {
+void CpuDevice::quantise(const float* values, std::uint32_t n, ActSlot& slot, std::uint32_t row,
+                         std::uint32_t first_block) {
   Q8Block* blocks = slot.q8(row) + first_block;
-  kernels_.quantise(slot.f32(row) + first_block * kQ8BlockLen, n, blocks);
-  if (!kernels_.has_tiles || n_rows_ < Q8Tile::kTokens) return;
+  kernels_.quantise(values, n, blocks);
+  if (!uses_tiles()) return;
   Q8Tile* tiles = slot.tiles(row) + first_block;
   for (std::uint32_t b = 0; b < ceil_div(n, kQ8BlockLen); ++b)
     tiles[b].put(row % Q8Tile::kTokens, blocks[b]);
 }
 
 /// Computes the form of an act that its consumer reads, unless it is there already.
-CpuDevice::ActSlot& CpuDevice::realise(Act act, bool needs_q8) {
+CpuDevice::ActSlot& CpuDevice::realise(Act act, Forms needed) {
   ActSlot& slot = acts_[act.index];
-  const bool needs_norm = slot.norm_source != 0 && !slot.has_f32;
-  const bool needs_quantising = needs_q8 && !slot.has_q8;
-  if (!needs_norm && !needs_quantising) return slot;
-  run(ceil_div(n_rows_, kRowChunk), [&](std::uint32_t chunk, std::uint32_t) {
+  const bool makes_f32 = needed.f32 && !slot.has_f32;  // of a norm: all else has it
+  const bool makes_q8 = needed.q8 && !slot.has_q8;
+  if (!makes_f32 && !makes_q8) return slot;
+  run(ceil_div(n_rows_, kRowChunk), [&](std::uint32_t chunk, std::uint32_t thread) {
     for (std::uint32_t r = chunk * kRowChunk; r < std::min(n_rows_, (chunk + 1) * kRowChunk); ++r) {
-      if (needs_norm) {
+      const float* values = slot.f32(r);
+      if (!slot.has_f32) {
+        float* normed = makes_f32 ? slot.f32(r) : scratch_[thread].floats.data();
         kernels_.rms_norm(rows_[slot.norm_source].row(r), vectors_[slot.norm_gain].data(),
-                          slot.width, slot.norm_eps, slot.f32(r));
+                          slot.width, slot.norm_eps, normed);
+        values = normed;
       }
-      if (needs_quantising) quantise(slot, r, 0, slot.width);
+      if (makes_q8) quantise(values, slot.width, slot, r, 0);
     }
   });
-  slot.has_f32 = true;
-  slot.has_q8 = slot.has_q8 || needs_q8;
+  slot.has_f32 = slot.has_f32 || makes_f32;
+  slot.has_q8 = slot.has_q8 || makes_q8;
   return slot;
 }
 
@@ -311,7 +319,7 @@ void CpuDevice::multiply(ActSlot& act, const PackedWeight& w, std::uint32_t grou
           .out_stride = out_stride,
           .epilogue = epilogue,
           .scratch = scratch_[thread].panel.data(),
-          .tiles = kernels_.has_tiles && n_rows_ >= Q8Tile::kTokens ? act.tiles(row) : nullptr});
+          .tiles = uses_tiles() ? act.tiles(row) : nullptr});
   } else {
     kernels_.gemm_f32(w.type)({.group = packed,
                                .act = act.f32(row),
@@ -346,13 +354,13 @@ void CpuDevice::multiply_groups(ActSlot& act, std::span<const LinearOut> outs, s
 }
 
 void CpuDevice::run_linear(Act act, std::span<const LinearOut> outs, bool is_added) {
-  bool needs_q8 = false;
+  Forms needed;
   std::uint32_t n_groups = 0;
   for (const LinearOut& out : outs) {
-    needs_q8 = needs_q8 || is_quantised(out.weight);
+    needed = needed | forms_for(out.weight);
     n_groups += ceil_div(out.weight.n_out, kRowGroup);
   }
-  ActSlot& slot = realise(act, needs_q8);
+  ActSlot& slot = realise(act, needed);
   // A chunk is some row groups times one panel of rows. Many threads keep to a panel, which then stays in their cache;
   // few keep to their weights, which then pass by once.
   const std::uint32_t n_panels = ceil_div(n_rows_, kRowPanel);
@@ -375,7 +383,8 @@ void CpuDevice::linear_add(Act act, Weight weight, Vector bias, Rows x) {
   run_linear(act, {&out, 1}, true);
 }
 
-/// 32 outputs for all rows: both products, SwiGLU, and the 32 results quantised on the spot.
+/// 32 outputs for all rows: both products, SwiGLU, and the 32 results quantised on the spot. As floats they are kept
+/// only where some weight may want them so.
 void CpuDevice::glu_chunk(ActSlot& in, const PackedWeight& gate, const PackedWeight& up,
                           std::uint32_t chunk, std::uint32_t thread, ActSlot& out) {
   float* gates = scratch_[thread].floats.data();
@@ -389,21 +398,24 @@ void CpuDevice::glu_chunk(ActSlot& in, const PackedWeight& gate, const PackedWei
       multiply(in, up, 2 * chunk + i, row, n_rows, ups + i * kRowGroup, kWide, {}, thread);
     }
     for (std::uint32_t r = 0; r < n_rows; ++r) {
-      float* result = out.f32(row + r) + chunk * kWide;
-      kernels_.swiglu(gates + r * kWide, ups + r * kWide, n_here * kRowGroup, result);
-      quantise(out, row + r, chunk, n_here * kRowGroup);
+      float* result = gates + r * kWide;
+      kernels_.swiglu(result, ups + r * kWide, n_here * kRowGroup, result);
+      quantise(result, n_here * kRowGroup, out, row + r, chunk);
+      if (has_float_weights_)
+        std::copy_n(result, n_here * kRowGroup, out.f32(row + r) + chunk * kWide);
     }
   }
 }
 
 Act CpuDevice::linear_glu(Act act, Weight gate, Weight up) {
-  ActSlot& in = realise(act, is_quantised(gate) || is_quantised(up));
+  ActSlot& in = realise(act, forms_for(gate) | forms_for(up));
   ActSlot& out = next_act(gate.n_out);
   const std::uint32_t n_chunks = ceil_div(gate.n_out, 2 * kRowGroup);
   run(n_chunks, [&](std::uint32_t chunk, std::uint32_t thread) {
     glu_chunk(in, weights_[gate.index], weights_[up.index], chunk, thread, out);
   });
-  out.has_f32 = out.has_q8 = true;
+  out.has_f32 = has_float_weights_;
+  out.has_q8 = true;
   return name_of(out);
 }
 

@@ -93,6 +93,11 @@ class CpuDevice final : public Device {
       return reinterpret_cast<Q8Tile*>(tile_memory.data()) + r / Q8Tile::kTokens * n_q8_blocks;
     }
   };
+  /// In which of an act's two forms.
+  struct Forms {
+    bool f32 = false, q8 = false;
+    Forms operator|(Forms other) const { return {f32 || other.f32, q8 || other.q8}; }
+  };
   struct ThreadScratch {
     std::vector<float> floats;
     std::vector<const std::byte*> kv_blocks;
@@ -105,9 +110,11 @@ class CpuDevice final : public Device {
   std::uint64_t checksum(const CpuMemory& memory, std::size_t n_bytes);
   ActSlot& next_act(std::uint32_t width);
   Act name_of(const ActSlot& slot) const;
-  ActSlot& realise(Act act, bool needs_q8);
-  bool is_quantised(Weight w) const;
-  void quantise(ActSlot& slot, std::uint32_t row, std::uint32_t first_block, std::uint32_t n);
+  ActSlot& realise(Act act, Forms needed);
+  Forms forms_for(Weight w) const;
+  bool uses_tiles() const { return kernels_.has_tiles && n_rows_ >= Q8Tile::kTokens; }
+  void quantise(const float* values, std::uint32_t n, ActSlot& slot, std::uint32_t row,
+                std::uint32_t first_block);
   void multiply(ActSlot& act, const PackedWeight& w, std::uint32_t group, std::uint32_t row,
                 std::uint32_t n_rows, float* out, std::size_t out_stride, const Epilogue& epilogue,
                 std::uint32_t thread);
@@ -131,6 +138,7 @@ class CpuDevice final : public Device {
   std::array<ActSlot, 2> acts_;              // an operation may read one while it writes the other
   std::uint32_t last_act_ = 0;
   std::uint32_t max_act_width_ = 0;
+  bool has_float_weights_ = false;  // among those that are multiplied
   std::uint64_t weight_bytes_ = 0;
 
   KvShape kv_shape_;
