@@ -495,6 +495,9 @@ engine::GeneratorStatus ClusterGenerator::Core::status() const {
     sum.n_steps += load.n_steps;
     sum.n_prompt_tok += load.n_prompt_tok;
     sum.n_generated_tok += load.n_generated_tok;
+    sum.n_preempted += load.n_preempted;
+    sum.n_draft_tok += load.n_draft_tok;
+    sum.n_right_draft_tok += load.n_right_draft_tok;
     sum.n_layers_done += load.n_layers_done;
     sum.last_step_age_ms = std::max(sum.last_step_age_ms, load.last_step_age_ms);
   }
