@@ -168,9 +168,21 @@ struct Front final : Command {
                            .progress = worker.progress,
                            .n_running = worker.load.n_running,
                            .n_waiting = worker.load.n_waiting,
-                           .last_token_age_ms = worker.load.last_step_age_ms});
+                           .last_token_age_ms = worker.load.last_step_age_ms,
+                           .is_slow = worker.is_slow});
       }
       return reports;
+    };
+    serving.balance = [&generator] {
+      const cluster::ClusterCounters counters = generator.counters();
+      return edge::BalanceReport{.n_lost = counters.n_workers_lost,
+                                 .n_suspected = counters.n_suspected,
+                                 .n_slow = counters.n_slow,
+                                 .n_resumed = counters.n_resumed,
+                                 .n_hedged = counters.n_hedged,
+                                 .n_refused = counters.n_refused,
+                                 .n_retried = counters.n_retried,
+                                 .n_failed = counters.n_failed};
     };
     serving.on_listening = [&context, &supervised](const edge::Listening& listening) {
       supervised.send({.kind = ControlKind::kReady});

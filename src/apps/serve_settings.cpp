@@ -62,6 +62,10 @@ void declare_answers(OptionTable& table, ServeSettings& settings) {
   table.add_integer(
       "--reattach-grace", &settings.reattach_grace_s, 0, 24 * 3600, "SECONDS",
       {"how long a streamed answer that nobody reads goes on", "无人读取的流式回答继续生成的时间"});
+  table.add_text(
+      "--turn-cache", &settings.turn_cache, "auto|off",
+      {"while nobody waits and not on battery, compute what conversations' next turns begin with",
+       "空闲且未使用电池时，预先计算各对话下一轮的开头"});
 }
 
 void declare_drills(OptionTable& table, ServeSettings& settings) {
@@ -159,6 +163,10 @@ Status ServeSettings::finish(const Context& context, const std::string& name) {
     return invalid_argument(
         concat("--journal-durability: '", durability, "' is not one of process, machine"));
   }
+  if (turn_cache != "auto" && turn_cache != "off") {
+    return invalid_argument(concat("--turn-cache: '", turn_cache, "' is not one of auto, off"));
+  }
+  serving.use_turn_cache = turn_cache == "auto";
   DW_TRY(read_workers());
   if (run_directory.empty()) run_directory = default_run_directory(context, name);
   if (run_directory.size() > kMaxRunDirectoryBytes) {

@@ -30,6 +30,7 @@ struct ServeSettings {
   cluster::PeerTls worker_tls;
   std::string run_directory;
   std::string durability = "process";
+  std::string turn_cache = "auto";
   std::int64_t request_timeout_s = 3600;
   std::int64_t shutdown_timeout_s = 300;
   std::int64_t reattach_grace_s = 10;

@@ -92,6 +92,37 @@ struct Metrics::Model {
                                           "Unfinished answers of other servers that went on");
   prometheus::Gauge& n_abandoned =
       gauge("deepwell:answers_abandoned_total", "Answers stopped because nobody wanted them");
+  prometheus::Gauge& n_turns_prepared =
+      gauge("deepwell:turn_cache_prepared_total", "Next turns whose beginning was computed");
+  prometheus::Gauge& n_turns_interrupted =
+      gauge("deepwell:turn_cache_interrupted_total", "Times that this gave way to real work");
+  prometheus::Gauge& n_lost =
+      gauge("deepwell:workers_lost_total", "Workers that died or were cut off");
+  prometheus::Gauge& n_suspected =
+      gauge("deepwell:workers_suspected_total", "Times that a worker was silent for too long");
+  prometheus::Gauge& n_slow =
+      gauge("deepwell:workers_slow_total", "Times that a worker was slow beside its peers");
+  prometheus::Gauge& n_resumed =
+      gauge("deepwell:generations_resumed_total", "Generations that went on elsewhere");
+  prometheus::Gauge& n_hedged = gauge("deepwell:generations_hedged_total",
+                                      "Generations that were computed twice for a while");
+  prometheus::Gauge& n_refused = gauge("deepwell:generations_refused_total",
+                                       "Generations that a full or leaving worker refused");
+  prometheus::Gauge& n_retried =
+      gauge("deepwell:generations_retried_total", "Refused generations that were tried elsewhere");
+  prometheus::Gauge& n_failed =
+      gauge("deepwell:generations_failed_total", "Generations that could not go on");
+
+  void set(const BalanceReport& report) {
+    n_lost.Set(static_cast<double>(report.n_lost));
+    n_suspected.Set(static_cast<double>(report.n_suspected));
+    n_slow.Set(static_cast<double>(report.n_slow));
+    n_resumed.Set(static_cast<double>(report.n_resumed));
+    n_hedged.Set(static_cast<double>(report.n_hedged));
+    n_refused.Set(static_cast<double>(report.n_refused));
+    n_retried.Set(static_cast<double>(report.n_retried));
+    n_failed.Set(static_cast<double>(report.n_failed));
+  }
 };
 
 struct Metrics::State {
@@ -171,6 +202,9 @@ std::string Metrics::render(const ServiceGauges& gauges) const {
     now->n_attached.Set(static_cast<double>(gauges.dialogue.n_attached));
     now->n_taken_over.Set(static_cast<double>(gauges.dialogue.n_taken_over));
     now->n_abandoned.Set(static_cast<double>(gauges.dialogue.n_abandoned));
+    now->n_turns_prepared.Set(static_cast<double>(gauges.dialogue.n_turns_prepared));
+    if (gauges.balance) now->set(*gauges.balance);
+    now->n_turns_interrupted.Set(static_cast<double>(gauges.dialogue.n_turns_interrupted));
   }
   state_->is_degraded.Set(gauges.is_journal_degraded ? 1 : 0);
   std::ostringstream out;

@@ -4,9 +4,11 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
+#include "edge/balance_report.hpp"
 #include "engine/runtime/generator.hpp"
 #include "service/dialogue/dialogue.hpp"
 
@@ -17,6 +19,7 @@ struct ServiceGauges {
   engine::GeneratorStatus generator;
   service::DialogueStats dialogue;
   bool is_journal_degraded = false;
+  std::optional<BalanceReport> balance;  // none: the engine is in this process
 };
 
 /// Thread-safe.

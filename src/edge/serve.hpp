@@ -10,6 +10,7 @@
 
 #include "base/log.hpp"
 #include "base/result.hpp"
+#include "edge/balance_report.hpp"
 #include "engine/runtime/generator.hpp"
 #include "service/auth/key_ring.hpp"
 #include "service/store/store.hpp"
@@ -51,6 +52,7 @@ struct WorkerReport {
   std::uint32_t n_running = 0;
   std::uint32_t n_waiting = 0;
   std::int64_t last_token_age_ms = 0;
+  bool is_slow = false;  // its tokens come much later than its peers': it gets less
 };
 
 /// How the journal keeps what an answer needs to go on after this process.
@@ -85,6 +87,8 @@ struct ServeOptions {
   std::chrono::seconds request_timeout{3600};
   std::chrono::milliseconds body_timeout{30'000};
   std::chrono::milliseconds ping_interval{15'000};
+  // So often a stream that waits for its turn is told its place.
+  std::chrono::milliseconds queue_interval{2'000};
   // Work is pending and no layer was computed for so long: not ready any more.
   std::chrono::milliseconds stall_limit{30'000};
   std::chrono::seconds drain_timeout{300};
@@ -94,6 +98,8 @@ struct ServeOptions {
   std::vector<std::string> dead_fronts;
   // How long a streamed answer that nobody reads goes on.
   std::chrono::milliseconds reattach_grace{10'000};
+  // Prepares conversations' next turns while nobody waits.
+  bool use_turn_cache = false;
   // Generations computed at once and generations that may wait for their turn, as the generator has
   // it; 0: not known, only the generator itself refuses.
   std::uint32_t n_parallel = 0;
@@ -110,6 +116,8 @@ struct ServeOptions {
   std::function<Readiness()> readiness;
   /// The workers behind the generator, for /healthz?deep=1; null: none to tell of. Thread-safe.
   std::function<std::vector<WorkerReport>()> workers;
+  /// What became of answers between those; null: there is nothing to balance. Thread-safe.
+  std::function<BalanceReport()> balance;
   /// Called once, when the model is ready and requests are answered; apps prints from it.
   std::function<void(const Listening&)> on_listening;
   /// Waits at most this long for somebody to ask for a stop, and says what was asked (StopSignals

@@ -94,11 +94,39 @@ TEST(ServeLife, EndsAnAnswerThatTakesTooLong) {
   EXPECT_TRUE(eventually([&] { return server.generator().status().n_running == 0; }));
 }
 
+TEST(ServeLife, TellsAWaitingStreamItsPlace) {
+  SyntheticOptions synthetic;
+  synthetic.n_slots = 1;
+  synthetic.pace = 5ms;
+  ServeOptions options;
+  options.queue_interval = 20ms;
+  ServedSynthetic server(std::move(synthetic), options);
+  RawClient first(server.port());
+  first.send(post_request("/v1/chat/completions", chat_body(R"(,"max_tokens":4000)")));
+  ASSERT_TRUE(eventually([&] { return server.generator().status().n_running == 1; }));
+  RawClient second(server.port());
+  second.send(post_request("/v1/chat/completions", chat_body(R"(,"max_tokens":4000)")));
+  ASSERT_TRUE(eventually([&] { return server.generator().status().n_waiting == 1; }));
+  RawClient third(server.port());
+  third.send(post_request("/v1/chat/completions", chat_body(R"(,"stream":true)")));
+  std::string seen;
+  ASSERT_TRUE(eventually([&] {
+    seen += third.receive_some();
+    return seen.find(": queue position=2 estimated_wait_s=1\n\n") != std::string::npos;
+  })) << seen;
+  second.close();
+  ASSERT_TRUE(eventually([&] {
+    seen += third.receive_some();
+    return seen.find(": queue position=1 ") != std::string::npos;
+  })) << seen;
+}
+
 TEST(ServeLife, PingsAStreamWhileNothingComes) {
   ServeOptions options;
   options.ping_interval = 20ms;
-  ServedSynthetic server(saying("late"), options);
-  server.generator().set_stalled(true);
+  SyntheticOptions synthetic = saying("late");
+  synthetic.pace = 200ms;
+  ServedSynthetic server(std::move(synthetic), options);
   RawClient client(server.port());
   client.send(post_request("/v1/chat/completions", chat_body(R"(,"stream":true)")));
   std::string seen;
@@ -106,7 +134,6 @@ TEST(ServeLife, PingsAStreamWhileNothingComes) {
     seen += client.receive_some();
     return seen.find(": ping\n\n") != std::string::npos;
   })) << seen;
-  server.generator().set_stalled(false);
   ASSERT_TRUE(eventually([&] {
     seen += client.receive_some();
     return seen.find("[DONE]") != std::string::npos;

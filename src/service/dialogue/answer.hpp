@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include "base/result.hpp"
 #include "base/task.hpp"
 #include "engine/runtime/generator.hpp"
+#include "service/dialogue/queue_gate.hpp"
 
 namespace deepwell::service {
 
@@ -88,6 +90,8 @@ class Answer {
   virtual bool is_finished() const = 0;
   /// Of what was generated so far, whoever read it.
   virtual Usage usage() const = 0;
+  /// Its place in the queue and an estimate of its wait; none once it is being computed.
+  virtual std::optional<Congestion> waiting() const = 0;
   /// The journal has decided about it: bytes may be sent.
   virtual bool is_decided() const = 0;
   /// The journal has it: its stream can be read again after this connection.

@@ -23,6 +23,7 @@ class AnswerReader final : public Answer {
   Task<Result<std::vector<AnswerDelta>>> next(SteadyTime deadline, CancelToken cancel) override;
   bool is_finished() const override;
   Usage usage() const override { return answer_->usage(); }
+  std::optional<Congestion> waiting() const override { return answer_->waiting(); }
   bool is_decided() const override { return answer_->is_decided(); }
   bool is_resumable() const override { return answer_->is_admitted(); }
   bool is_continued() const override { return answer_->is_continued(); }

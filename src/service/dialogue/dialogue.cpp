@@ -11,6 +11,7 @@
 #include "service/chat/chat_template.hpp"
 #include "service/dialogue/answer_book.hpp"
 #include "service/dialogue/answer_reader.hpp"
+#include "service/dialogue/turn_cache.hpp"
 
 namespace deepwell::service {
 
@@ -49,14 +50,19 @@ Error refusal(Error error) {
 class TemplateDialogue final : public Dialogue {
  public:
   TemplateDialogue(engine::Generator& generator, Executor& pool, ChatTemplate chat_template,
-                   std::shared_ptr<QueueGate> gate, std::shared_ptr<AnswerBook> book)
+                   std::shared_ptr<QueueGate> gate, std::shared_ptr<AnswerBook> book,
+                   std::shared_ptr<TurnCache> turn_cache)
       : generator_(generator),
         pool_(pool),
         template_(std::move(chat_template)),
         gate_(std::move(gate)),
-        book_(std::move(book)) {}
+        book_(std::move(book)),
+        turn_cache_(std::move(turn_cache)) {}
 
-  ~TemplateDialogue() override { book_->close(); }
+  ~TemplateDialogue() override {
+    if (turn_cache_) turn_cache_->close();
+    book_->close();
+  }
 
   Task<Result<std::unique_ptr<Answer>>> start(Turn turn, Ask ask, Principal principal,
                                               Executor& home) override {
@@ -98,11 +104,14 @@ class TemplateDialogue final : public Dialogue {
 
   DialogueStats stats() const override {
     const AnswerBookStats book = book_->stats();
+    const TurnCacheStats turns = turn_cache_ ? turn_cache_->stats() : TurnCacheStats{};
     return {.n_live = book.n_live,
             .n_readers = book.n_readers,
             .n_attached = n_attached_.load(),
             .n_taken_over = book.n_taken_over,
-            .n_abandoned = book.n_abandoned};
+            .n_abandoned = book.n_abandoned,
+            .n_turns_prepared = turns.n_computed,
+            .n_turns_interrupted = turns.n_interrupted};
   }
 
  private:
@@ -126,6 +135,23 @@ class TemplateDialogue final : public Dialogue {
 
   Result<std::shared_ptr<LiveAnswer>> begin(Turn& turn, Ask& ask, const Principal& principal,
                                             QueueTicket ticket) const {
+    if (!turn_cache_) return begin_alone(turn, ask, principal, std::move(ticket));
+    const std::string id = ask.id;
+    turn_cache_->begin(id, conversation_of(turn, principal));
+    auto begun = begin_alone(turn, ask, principal, std::move(ticket));
+    if (!begun) turn_cache_->drop(id);
+    return begun;
+  }
+
+  static Conversation conversation_of(const Turn& turn, const Principal& principal) {
+    return {.messages = turn.messages,
+            .enable_thinking = turn.enable_thinking,
+            .template_variables = turn.template_variables,
+            .tenant = principal.tenant};
+  }
+
+  Result<std::shared_ptr<LiveAnswer>> begin_alone(Turn& turn, Ask& ask, const Principal& principal,
+                                                  QueueTicket ticket) const {
     DW_ASSIGN(AnswerPlan plan, prepare(turn));
     plan.is_streamed = ask.is_streamed;
     plan.use_usage_chunk = ask.use_usage_chunk;
@@ -184,12 +210,14 @@ class TemplateDialogue final : public Dialogue {
   engine::Generator& generator_;
   Executor& pool_;
   const ChatTemplate template_;
-  const std::shared_ptr<QueueGate> gate_;   // owners: this, the book, tickets
-  const std::shared_ptr<AnswerBook> book_;  // owners: this, live answers, calls of the store
+  const std::shared_ptr<QueueGate> gate_;        // owners: this, the book, tickets
+  const std::shared_ptr<AnswerBook> book_;       // owners: this, live answers, calls of the store
+  const std::shared_ptr<TurnCache> turn_cache_;  // null: off; owners: this, the book, its own work
   std::atomic<std::uint64_t> n_attached_ = 0;
 };
 
-AnswerBookOptions book_options(DialogueOptions& options, std::shared_ptr<QueueGate> gate) {
+AnswerBookOptions book_options(DialogueOptions& options, std::shared_ptr<QueueGate> gate,
+                               std::shared_ptr<TurnCache> turn_cache) {
   AnswerBookOptions book;
   book.front_id = options.front_id.empty() ? random_id("front-") : std::move(options.front_id);
   book.dead_fronts = std::move(options.dead_fronts);
@@ -197,13 +225,13 @@ AnswerBookOptions book_options(DialogueOptions& options, std::shared_ptr<QueueGa
   book.lease = options.lease;
   book.survives_process = options.survives_process;
   book.gate = std::move(gate);
-  if (options.on_end) {
-    book.on_end = [on_end = std::move(options.on_end)](const LiveAnswer& answer) {
-      on_end({.tenant = answer.origin().tenant,
-              .usage = answer.usage(),
-              .is_continued = answer.is_continued()});
-    };
-  }
+  book.on_end = [on_end = std::move(options.on_end), turn_cache](const LiveAnswer& answer) {
+    if (turn_cache) turn_cache->end(answer);
+    if (!on_end) return;
+    on_end({.tenant = answer.origin().tenant,
+            .usage = answer.usage(),
+            .is_continued = answer.is_continued()});
+  };
   return book;
 }
 
@@ -224,10 +252,15 @@ Result<std::unique_ptr<Dialogue>> Dialogue::create(engine::Generator& generator,
              "' has no chat template: ChatML stands in, its answers may be poor");
   }
   const auto gate = std::make_shared<QueueGate>(options.queue);
-  auto book = AnswerBook::create(generator, pool, store, log, book_options(options, gate));
+  std::shared_ptr<TurnCache> turn_cache;
+  if (options.use_turn_cache) {
+    turn_cache = std::make_shared<TurnCache>(generator, pool, chat_template);
+  }
+  auto book =
+      AnswerBook::create(generator, pool, store, log, book_options(options, gate, turn_cache));
   book->take_over();
   return std::unique_ptr<Dialogue>(std::make_unique<TemplateDialogue>(
-      generator, pool, std::move(chat_template), gate, std::move(book)));
+      generator, pool, std::move(chat_template), gate, std::move(book), std::move(turn_cache)));
 }
 
 }  // namespace deepwell::service

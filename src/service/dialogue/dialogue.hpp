@@ -53,6 +53,8 @@ struct DialogueOptions {
   std::chrono::milliseconds lease{30'000};
   bool survives_process = false;  // what the journal holds is there after this process
   QueueLimits queue;
+  // While nobody waits, computes what conversations' next turns will begin with (TurnCache).
+  bool use_turn_cache = false;
   /// Called once for each answer that ended, before any reader learns of it.
   std::function<void(const AnswerSummary&)> on_end;
 };
@@ -63,6 +65,8 @@ struct DialogueStats {
   std::uint64_t n_attached = 0;
   std::uint64_t n_taken_over = 0;
   std::uint64_t n_abandoned = 0;
+  std::uint64_t n_turns_prepared = 0;     // by the turn cache
+  std::uint64_t n_turns_interrupted = 0;  // that gave way to real work
 };
 
 /// Thread-safe. The generator, the pool and the store must outlive it.

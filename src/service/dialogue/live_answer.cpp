@@ -284,6 +284,12 @@ bool LiveAnswer::is_continued() const {
   return is_continued_;
 }
 
+std::optional<Congestion> LiveAnswer::waiting() const {
+  const std::lock_guard lock(mutex_);
+  if (has_ended_) return std::nullopt;
+  return ticket_.place();
+}
+
 StreamState LiveAnswer::end_state() const {
   const std::lock_guard lock(mutex_);
   return end_state_;

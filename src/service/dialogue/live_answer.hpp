@@ -105,6 +105,7 @@ class LiveAnswer : public std::enable_shared_from_this<LiveAnswer> {
   bool is_decided() const;
   bool is_admitted() const;
   bool is_continued() const;
+  std::optional<Congestion> waiting() const;
   StreamState end_state() const;
   Usage usage() const;
   AnswerOutcome outcome() const;

@@ -20,7 +20,12 @@ void QueueTicket::start_one() {
   if (!gate_ || n_waiting_ == 0) return;
   --n_waiting_;
   if (n_running_++ == 0) started_at_ = std::chrono::steady_clock::now();
-  gate_->start_one(tenant_);
+  gate_->start_one(*this);
+}
+
+std::optional<Congestion> QueueTicket::place() const {
+  if (!gate_ || n_waiting_ == 0 || n_running_ > 0) return std::nullopt;
+  return gate_->place_of(*this);
 }
 
 void QueueTicket::end() {
@@ -32,6 +37,7 @@ void QueueTicket::end() {
 void QueueTicket::swap(QueueTicket& other) noexcept {
   std::swap(gate_, other.gate_);
   std::swap(tenant_, other.tenant_);
+  std::swap(number_, other.number_);
   std::swap(n_waiting_, other.n_waiting_);
   std::swap(n_running_, other.n_running_);
   std::swap(started_at_, other.started_at_);
@@ -70,18 +76,30 @@ QueueTicket QueueGate::add(const std::string& tenant, std::uint32_t n_generation
   QueueTicket ticket;
   ticket.gate_ = shared_from_this();
   ticket.tenant_ = tenant;
+  ticket.number_ = ++n_arrived_;
   ticket.n_waiting_ = n_generations;
+  if (n_generations > 0) waiting_by_arrival_[ticket.number_] = n_generations;
   return ticket;
 }
 
 Congestion QueueGate::congestion() const {
   const std::lock_guard lock(mutex_);
-  return congestion_now();
+  return congestion_at(n_waiting_ + 1);
 }
 
-Congestion QueueGate::congestion_now() const {
+Congestion QueueGate::place_of(const QueueTicket& ticket) const {
+  const std::lock_guard lock(mutex_);
+  std::uint32_t n_before = 0;
+  for (const auto& [number, n_waiting] : waiting_by_arrival_) {
+    if (number >= ticket.number_) break;
+    n_before += n_waiting;
+  }
+  return congestion_at(n_before + 1);
+}
+
+Congestion QueueGate::congestion_at(std::uint32_t position) const {
   Congestion congestion;
-  congestion.position = n_waiting_ + 1;
+  congestion.position = position;
   const std::uint32_t n_parallel =
       std::max(1U, limits_.n_parallel > 0 ? limits_.n_parallel : n_running_);
   const double wait_s = mean_run_s_ * congestion.position / n_parallel;
@@ -90,9 +108,11 @@ Congestion QueueGate::congestion_now() const {
   return congestion;
 }
 
-void QueueGate::start_one(const std::string& tenant) {
+void QueueGate::start_one(const QueueTicket& ticket) {
   const std::lock_guard lock(mutex_);
-  --waiting_by_tenant_[tenant];
+  --waiting_by_tenant_[ticket.tenant_];
+  const auto found = waiting_by_arrival_.find(ticket.number_);
+  if (--found->second == 0) waiting_by_arrival_.erase(found);
   --n_waiting_;
   ++n_running_;
 }
@@ -101,6 +121,7 @@ void QueueGate::leave(const QueueTicket& ticket) {
   const std::lock_guard lock(mutex_);
   n_waiting_ -= ticket.n_waiting_;
   n_running_ -= ticket.n_running_;
+  waiting_by_arrival_.erase(ticket.number_);
   const auto found = waiting_by_tenant_.find(ticket.tenant_);
   if (found != waiting_by_tenant_.end() && (found->second -= ticket.n_waiting_) == 0) {
     waiting_by_tenant_.erase(found);

@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 
 #include "base/executor.hpp"
@@ -44,6 +45,9 @@ class QueueTicket {
 
   /// One of its generations is being computed.
   void start_one();
+  /// Where it stands, while none of its generations has begun; by order of arrival, so an estimate where tenants
+  /// and priorities decide too.
+  std::optional<Congestion> place() const;
   void end();
 
  private:
@@ -52,6 +56,7 @@ class QueueTicket {
 
   std::shared_ptr<QueueGate> gate_;  // owners: its tickets and the dialogue
   std::string tenant_;
+  std::uint64_t number_ = 0;  // in order of arrival
   std::uint32_t n_waiting_ = 0;
   std::uint32_t n_running_ = 0;
   SteadyTime started_at_{};
@@ -73,13 +78,16 @@ class QueueGate : public std::enable_shared_from_this<QueueGate> {
  private:
   friend class QueueTicket;
   QueueTicket add(const std::string& tenant, std::uint32_t n_generations);
-  Congestion congestion_now() const;
-  void start_one(const std::string& tenant);
+  Congestion congestion_at(std::uint32_t position) const;
+  Congestion place_of(const QueueTicket& ticket) const;
+  void start_one(const QueueTicket& ticket);
   void leave(const QueueTicket& ticket);
 
   const QueueLimits limits_;
   mutable std::mutex mutex_;
   std::map<std::string, std::uint32_t> waiting_by_tenant_;
+  std::map<std::uint64_t, std::uint32_t> waiting_by_arrival_;  // generations of each ticket
+  std::uint64_t n_arrived_ = 0;
   std::uint32_t n_waiting_ = 0;
   std::uint32_t n_running_ = 0;
   double mean_run_s_ = 0.0;  // of finished answers, the later ones weigh more

@@ -176,7 +176,12 @@ class SseSink final : public ChatSink {
     if (!answer_.is_decided()) co_return Status();  // the first byte waits for the journal
     Status started = co_await start();
     if (!started) co_return started;
-    const std::string comment = net::sse_comment("ping");
+    std::string comment = net::sse_comment("ping");
+    // A comment, which every client skips that was not told of it.
+    if (const auto place = answer_.waiting()) {
+      comment = net::sse_comment(
+          concat("queue position=", place->position, " estimated_wait_s=", place->wait.count()));
+    }
     co_return co_await writer_.write(comment);
   }
 

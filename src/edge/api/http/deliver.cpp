@@ -1,6 +1,8 @@
 // From an answer to its sink.
 #include "edge/api/http/deliver.hpp"
 
+#include <algorithm>
+
 namespace deepwell::edge {
 
 namespace {
@@ -74,11 +76,21 @@ Task<void> end_well(Api& api, service::Answer& answer, ChatSink& sink) {
 
 }  // namespace
 
+namespace {
+
+SteadyTime next_sign(const Api& api, const service::Answer& answer) {
+  std::chrono::milliseconds interval = api.options.ping_interval;
+  if (answer.waiting()) interval = std::min(interval, api.options.queue_interval);
+  return std::chrono::steady_clock::now() + interval;
+}
+
+}  // namespace
+
 // Its frame is held by every stream that waits for its next token.
 Task<void> deliver(Api& api, net::Request& request, service::Answer& answer, ChatSink& sink,
                    Pace* pace) {
   while (!answer.is_finished()) {
-    const SteadyTime deadline = std::chrono::steady_clock::now() + api.options.ping_interval;
+    const SteadyTime deadline = next_sign(api, answer);
     Result<Deltas> deltas = co_await answer.next(deadline, request.cancel_token());
     const bool goes_on = co_await pass_on(api, request, answer, sink, pace, std::move(deltas));
     if (!goes_on) co_return;

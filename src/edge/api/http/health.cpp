@@ -43,9 +43,17 @@ json workers_json(const std::vector<WorkerReport>& workers) {
                     {"progress", worker.progress},
                     {"running", worker.n_running},
                     {"waiting", worker.n_waiting},
-                    {"last_token_age_ms", worker.last_token_age_ms}});
+                    {"last_token_age_ms", worker.last_token_age_ms},
+                    {"slow", worker.is_slow}});
   }
   return list;
+}
+
+json balance_json(const BalanceReport& report) {
+  return {{"workers_lost", report.n_lost}, {"workers_suspected", report.n_suspected},
+          {"workers_slow", report.n_slow}, {"resumed", report.n_resumed},
+          {"hedged", report.n_hedged},     {"refused", report.n_refused},
+          {"retried", report.n_retried},   {"failed", report.n_failed}};
 }
 
 void add_depth(const Api& api, json& body) {
@@ -58,6 +66,9 @@ void add_depth(const Api& api, json& body) {
                      {"readers", dialogue.n_readers},
                      {"taken_over", dialogue.n_taken_over},
                      {"abandoned", dialogue.n_abandoned}};
+  const service::Congestion queue = api.dialogue->congestion();
+  body["queue"] = {{"next_position", queue.position}, {"estimated_wait_s", queue.wait.count()}};
+  if (api.options.balance) body["balance"] = balance_json(api.options.balance());
 }
 
 Task<void> answer(Api& api, const net::Request& request, net::ResponseWriter& writer, Health health,

@@ -11,6 +11,7 @@ Task<void> handle(Api& api, net::Request&, net::ResponseWriter& writer) {
   if (api.is_ready.load()) {
     gauges.generator = api.generator.status();
     gauges.dialogue = api.dialogue->stats();
+    if (api.options.balance) gauges.balance = api.options.balance();
   }
   gauges.is_journal_degraded = api.store.health().is_degraded;
   std::string text = api.metrics.render(gauges);
