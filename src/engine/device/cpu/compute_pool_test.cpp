@@ -2,6 +2,7 @@
 #include "engine/device/cpu/compute_pool.hpp"
 
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -35,13 +36,15 @@ TEST(ComputePool, RunsEveryChunkOnce) {
   }
 }
 
-/// A process that keeps every processor busy while it lives.
-class BusyMachine {
+/// Processes that never sleep while this lives.
+class BusyLoops {
  public:
-  BusyMachine() {
-    for (unsigned i = 0; i < 2 * std::thread::hardware_concurrency(); ++i) {
+  /// On every processor, or all on one.
+  explicit BusyLoops(unsigned n_loops, int processor = -1) {
+    for (unsigned i = 0; i < n_loops; ++i) {
       const pid_t child = ::fork();
       if (child == 0) {
+        if (processor >= 0) keep_to_processor(0, processor);
         const volatile bool goes_on = true;
         while (goes_on) {
         }
@@ -50,7 +53,7 @@ class BusyMachine {
       children_.push_back(child);
     }
   }
-  ~BusyMachine() {
+  ~BusyLoops() {
     for (const pid_t child : children_) {
       ::kill(child, SIGKILL);
       ::waitpid(child, nullptr, 0);
@@ -61,8 +64,9 @@ class BusyMachine {
   std::vector<pid_t> children_;
 };
 
-/// Works until the pool has that many threads, or a minute is over; what it computes is right all the time.
-bool works_until_active(ComputePool& pool, std::uint32_t n_active) {
+/// Works until the pool is as wished, or a minute is over; what it computes is right all the time.
+template <class IsDone>
+bool works_until(ComputePool& pool, IsDone is_done) {
   const auto end = std::chrono::steady_clock::now() + std::chrono::minutes(1);
   std::vector<std::uint32_t> results(64);
   for (std::uint32_t round = 1; std::chrono::steady_clock::now() < end; ++round) {
@@ -74,7 +78,7 @@ bool works_until_active(ComputePool& pool, std::uint32_t n_active) {
     });
     pool.end_step();
     for (const std::uint32_t result : results) EXPECT_GE(result, round);
-    if (pool.n_active() == n_active) return true;
+    if (is_done()) return true;
   }
   return false;
 }
@@ -82,10 +86,29 @@ bool works_until_active(ComputePool& pool, std::uint32_t n_active) {
 TEST(ComputePool, IsSmallerWhileOthersNeedTheProcessorsAndGrowsAgain) {
   ComputePool pool(2);
   {
-    const BusyMachine busy;
-    EXPECT_TRUE(works_until_active(pool, 1));
+    const BusyLoops busy(2 * std::thread::hardware_concurrency());
+    EXPECT_TRUE(works_until(pool, [&] { return pool.n_active() == 1; }));
   }
-  EXPECT_TRUE(works_until_active(pool, 2));
+  EXPECT_TRUE(works_until(pool, [&] { return pool.n_active() == 2 && pool.n_part_time() == 0; }));
+}
+
+TEST(ComputePool, WorksHalfOfTheTimeOnAProcessorThatAnotherNeeds) {
+  const cpu_set_t allowed = allowed_processors();
+  const std::uint32_t n_threads = n_processors(allowed);
+  if (n_threads < 2) GTEST_SKIP() << "needs two processors";
+  int processor = 0;
+  while (!CPU_ISSET(processor, &allowed)) ++processor;
+  ComputePool pool(n_threads);
+  {
+    const BusyLoops busy(1, processor);
+    EXPECT_TRUE(works_until(pool, [&] { return pool.n_part_time() == 1; }));
+    // The driver has a processor of its own meanwhile, and may use all of them when it is over.
+    EXPECT_EQ(1U, n_processors(allowed_processors()));
+  }
+  EXPECT_TRUE(works_until(pool, [&] {
+    const cpu_set_t now = allowed_processors();
+    return pool.n_active() == n_threads && pool.n_part_time() == 0 && CPU_EQUAL(&now, &allowed);
+  }));
 }
 
 #if defined(__x86_64__)
