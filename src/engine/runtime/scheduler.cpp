@@ -12,6 +12,8 @@ namespace deepwell::engine {
 
 namespace {
 
+constexpr double kFirstTokenWeight =
+    4.0;  // of one who waits for a first token, beside one who waits for the next
 constexpr std::uint32_t kTileTok = 16;  // rows of a step cost least in whole tiles of so many
 
 std::uint32_t n_blocks_for(std::uint32_t n_tok) { return (n_tok + kKvBlockTok - 1) / kKvBlockTok; }
@@ -187,12 +189,15 @@ void Scheduler::add_piece(Sequence& sequence, std::uint32_t n_tok, StepBatch& ba
 }
 
 /// Prompt tokens that fit beside the rows which decode.
-std::uint32_t Scheduler::prompt_budget() const {
+std::uint32_t Scheduler::prompt_budget(std::size_t n_decoding) const {
   const std::uint32_t n_max = options_.n_max_rows - work_.n_rows;
   if (work_.n_rows == 0) return n_max;
   if (!times_.is_known()) return std::min(n_max, options_.n_mixed_budget_tok);
   const std::uint32_t pos = prompts_.front()->n_computed;
-  const double seconds = options_.max_slowdown * times_.predict(work_);
+  const double slowdown = std::max(options_.max_slowdown,
+                                   1.0 + kFirstTokenWeight * static_cast<double>(prompts_.size()) /
+                                             static_cast<double>(n_decoding));
+  const double seconds = slowdown * times_.predict(work_);
   const std::uint32_t n_rows = work_.n_rows + times_.n_tok_within(seconds, work_, pos, n_max);
   const std::uint32_t n_whole = n_rows / kTileTok * kTileTok;
   return std::min(n_max, std::max(n_whole, work_.n_rows + kTileTok) - work_.n_rows);
@@ -229,7 +234,7 @@ void Scheduler::add_prompts(StepBatch& batch, std::vector<StepPiece>& pieces) {
            std::tuple(a->level, waiting_.n_served(*b));
   });
   in_work_.clear();
-  std::uint32_t budget = prompt_budget();
+  std::uint32_t budget = prompt_budget(pieces.size());
   for (Sequence* sequence : prompts_) {
     if (budget == 0) break;
     const std::uint32_t n_tok = next_chunk(*sequence, budget);

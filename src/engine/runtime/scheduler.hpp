@@ -20,8 +20,8 @@ struct SchedulerOptions {
   std::uint32_t n_parallel = 16;   // sequences running at once
   std::uint32_t n_max_rows = 512;  // tokens of a step at most
   std::uint32_t n_ctx_tok = 4096;
-  // A step in which some decode takes at most so many times what their tokens alone would take: so much prompts may
-  // slow them down.
+  // A step in which some decode takes at most so many times what their tokens alone would take, unless more prompts
+  // than they wait: so much prompts may slow them down.
   double max_slowdown = 2.0;
   std::uint32_t n_mixed_budget_tok = 128;  // prompt tokens of such a step before times are known
   std::uint32_t n_max_draft_tok = 0;       // tokens guessed at once; 0: none
@@ -86,7 +86,7 @@ class Scheduler {
   std::unique_ptr<Sequence> stop(GenerationId id);
   void grow();
   void draft(Sequence& sequence);
-  std::uint32_t prompt_budget() const;
+  std::uint32_t prompt_budget(std::size_t n_decoding) const;
   void add_prompts(StepBatch& batch, std::vector<StepPiece>& pieces);
   std::uint32_t next_chunk(Sequence& sequence, std::uint32_t budget);
   void add_piece(Sequence& sequence, std::uint32_t n_tok, StepBatch& batch,
