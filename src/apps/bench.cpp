@@ -38,6 +38,7 @@ struct Bench final : Command {
   std::uint32_t n_repetitions = 5;
   std::uint32_t n_depth_tok = 0;
   bool is_json = false;
+  std::string why_threads;
 
   void declare(OptionTable& table) override {
     engine.declare(table);
@@ -62,6 +63,8 @@ struct Bench final : Command {
       return invalid_argument(
           concat("the tests need ", needed, " tokens of context, --ctx-size is ", model.n_ctx_tok));
     }
+    why_threads = engine.n_threads > 0 ? concat(engine.n_threads, " threads: as given")
+                                       : choose_threads(context, false).explain();
     const double peak_gbps = measure_read_bandwidth_gbps(model.n_threads);
     std::vector<Measurement> measurements;
     if (n_prompt_tok > 0) measurements.push_back(measure(model, n_prompt_tok, true));
@@ -118,10 +121,11 @@ struct Bench final : Command {
 
   Status print_json(const LoadedModel& model, std::span<const Measurement> measurements,
                     double peak_gbps) const {
-    std::string out = concat("{\"model\":\"", model.model->arch->name, "\",\"isa\":\"",
-                             isa_name(model.isa), "\",\"n_threads\":", model.n_threads,
-                             ",\"weight_bytes\":", model.device->weight_bytes(),
-                             ",\"read_peak_gbps\":", peak_gbps, ",\"results\":[");
+    std::string out =
+        concat("{\"model\":\"", model.model->arch->name, "\",\"isa\":\"", isa_name(model.isa),
+               "\",\"n_threads\":", model.n_threads, ",\"threads_why\":\"", why_threads, "\"",
+               ",\"weight_bytes\":", model.device->weight_bytes(),
+               ",\"read_peak_gbps\":", peak_gbps, ",\"results\":[");
     for (const Measurement& m : measurements) {
       const auto [least, most] = std::minmax_element(m.rates.begin(), m.rates.end());
       out += concat(&m == measurements.data() ? "" : ",", "{\"test\":\"", m.test,
@@ -140,6 +144,7 @@ struct Bench final : Command {
                              " M parameters, ", model.device->weight_bytes() >> 20, " MiB packed, ",
                              isa_name(model.isa), ", ", model.n_threads, " threads, read peak ",
                              peak_gbps, " GB/s")));
+    DW_TRY(print_line(concat("threads: ", why_threads)));
     for (const Measurement& m : measurements) {
       const auto [least, most] = std::minmax_element(m.rates.begin(), m.rates.end());
       std::string line =

@@ -8,6 +8,7 @@
 #include "apps/bandwidth.hpp"
 #include "apps/command.hpp"
 #include "apps/doctor_report.hpp"
+#include "apps/engine_options.hpp"
 #include "apps/machine.hpp"
 #include "base/clock.hpp"
 #include "base/concat.hpp"
@@ -36,6 +37,7 @@ struct Doctor final : Command {
     check_processor(machine, report);
     check_memory(machine, report);
     check_home(context, report);
+    report.ok("threads", choose_threads(context).explain());
     check_models(context, report);
     check_port(report);
     check_environment(context, report);

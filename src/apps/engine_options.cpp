@@ -6,17 +6,19 @@
 #include <cstdio>
 #include <memory>
 
+#include "apps/machine.hpp"
 #include "apps/model_path.hpp"
 #include "base/concat.hpp"
+#include "base/file.hpp"
 
 namespace deepwell::apps {
 
 void EngineCommandOptions::declare(OptionTable& table) {
   table.add_text("-m,--model", &model, "NAME|FILE",
                  {"model: a name or a GGUF file", "模型：名称或 GGUF 文件"});
-  table.add_integer(
-      "-t,--threads", &n_threads, 0, 1024, "N",
-      {"threads; 0: as many as this process may use", "线程数；0 表示用满可用的处理器"});
+  table.add_integer("-t,--threads", &n_threads, 0, 1024, "N",
+                    {"threads; 0: as many as measurement at the first start found best",
+                     "线程数；0 表示采用首次启动时实测的最佳值"});
   table.add_integer("-c,--ctx-size,--max-model-len", &n_ctx_tok, 0, 1 << 24, "N",
                     {"longest prompt and answer, in tokens; 0: the model's own, at most 8192",
                      "上下文长度（词元数）；0 表示模型自身的长度，至多 8192"});
@@ -37,11 +39,25 @@ Result<engine::LoadedModel> EngineCommandOptions::load(const Context& context,
   DW_ASSIGN(const engine::KvType type, kv_type());
   DW_ASSIGN(std::string path, model_path(context, model));
   return engine::LoadedModel::load({.path = std::move(path),
-                                    .n_threads = n_threads,
+                                    .n_threads = n_threads_for(context, n_threads),
                                     .n_ctx_tok = n_ctx_tok,
                                     .n_sequences = n_sequences,
                                     .kv_type = type,
                                     .on_progress = loading_progress(model)});
+}
+
+engine::ThreadChoice choose_threads(const Context& context, bool may_measure) {
+  const Machine machine = look_at_machine();
+  const engine::ThreadChoiceKey key{.processor = machine.processor,
+                                    .n_usable_cpus = machine.n_usable_cpus,
+                                    .version = DEEPWELL_VERSION};
+  return engine::choose_threads(
+      join_path(context.home, "threads"), key,
+      may_measure ? engine::MeasureThreads(engine::measure_threads) : engine::MeasureThreads());
+}
+
+std::uint32_t n_threads_for(const Context& context, std::uint32_t n_threads) {
+  return n_threads > 0 ? n_threads : choose_threads(context).n_threads;
 }
 
 std::function<void(double)> loading_progress(const std::string& name) {

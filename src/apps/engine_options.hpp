@@ -5,6 +5,7 @@
 
 #include "apps/command.hpp"
 #include "engine/runtime/loaded_model.hpp"
+#include "engine/runtime/thread_choice.hpp"
 
 namespace deepwell::apps {
 
@@ -20,6 +21,12 @@ struct EngineCommandOptions {
   /// Finds the file and loads it, with progress on stderr if that is a terminal.
   Result<engine::LoadedModel> load(const Context& context, std::uint32_t n_sequences = 1) const;
 };
+
+/// Threads for an engine of which no number was given: kept in the home directory, measured if it is not (which takes half
+/// a second) and `may_measure`.
+engine::ThreadChoice choose_threads(const Context& context, bool may_measure = true);
+/// What --threads means: the number, or for 0 what was chosen.
+std::uint32_t n_threads_for(const Context& context, std::uint32_t n_threads);
 
 /// Prints "loading MODEL 42%" over one line of stderr while a model loads; nothing where stderr is no terminal.
 std::function<void(double)> loading_progress(const std::string& name);

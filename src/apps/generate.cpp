@@ -105,15 +105,16 @@ struct Generate final : Command {
     DW_ASSIGN(const engine::KvType kv_type, engine_options.kv_type());
     DW_ASSIGN(std::string path, model_path(context, engine_options.model));
     DW_ASSIGN(auto engine,
-              engine::Engine::open({.load = {.path = std::move(path),
-                                             .n_threads = engine_options.n_threads,
-                                             .n_ctx_tok = engine_options.n_ctx_tok,
-                                             .kv_type = kv_type,
-                                             .on_progress = loading_progress(engine_options.model)},
-                                    .name = engine_options.model,
-                                    .content_sha256 = "unhashed",
-                                    .n_parallel = 1},
-                                   *context.log));
+              engine::Engine::open(
+                  {.load = {.path = std::move(path),
+                            .n_threads = n_threads_for(context, engine_options.n_threads),
+                            .n_ctx_tok = engine_options.n_ctx_tok,
+                            .kv_type = kv_type,
+                            .on_progress = loading_progress(engine_options.model)},
+                   .name = engine_options.model,
+                   .content_sha256 = "unhashed",
+                   .n_parallel = 1},
+                  *context.log));
     const engine::Tokenizer& tokenizer = *engine->describe().tokenizer;
     engine::GenerateRequest request{.sampling = {.temperature = static_cast<float>(temperature),
                                                  .top_k = top_k,

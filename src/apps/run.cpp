@@ -87,7 +87,7 @@ struct Run final : Command {
     const std::int64_t start_ns = monotonic_ns();
     engine::EngineOptions options;
     options.load.path = located.path;
-    options.load.n_threads = model.n_threads;
+    options.load.n_threads = n_threads_for(context, model.n_threads);
     options.load.n_ctx_tok = model.n_ctx_tok;
     options.load.kv_type = kv_type;
     DW_ASSIGN(options.load.image_directory, packed_image.directory(context));

@@ -100,9 +100,7 @@ struct Serve final : Command {
     }
     DW_ASSIGN(const LocatedModel located,
               locate_model(context, settings.model.model, WhenAbsent::kPull));
-    DW_ASSIGN(engine::EngineOptions options,
-              settings.engine_options(located.path, located.name, located.sha256));
-    DW_ASSIGN(options.load.image_directory, settings.packed_image.directory(context));
+    DW_ASSIGN(engine::EngineOptions options, settings.engine_options(context, located));
     options.load.on_progress = [&, show = loading_progress(located.name)](double fraction) {
       if (show) show(fraction);
       // Nothing is running yet: leaving in the middle of loading needs no care.

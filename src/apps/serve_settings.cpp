@@ -189,19 +189,20 @@ Status ServeSettings::finish(const Context& context, const std::string& name) {
   return make_directories(directory_of(serving.journal.path), 0700);
 }
 
-Result<engine::EngineOptions> ServeSettings::engine_options(const std::string& path,
-                                                            const std::string& name,
-                                                            const std::string& sha256) const {
+Result<engine::EngineOptions> ServeSettings::engine_options(const Context& context,
+                                                            const LocatedModel& located) const {
   engine::EngineOptions options;
   DW_ASSIGN(options.load.kv_type, model.kv_type());
-  options.load.path = path;
-  options.load.n_threads = model.n_threads;
-  if (model.n_threads == 0 && n_workers > 1) {
-    options.load.n_threads = std::max(1U, engine::n_usable_cpus() / n_workers);
+  DW_ASSIGN(options.load.image_directory, packed_image.directory(context));
+  options.load.path = located.path;
+  if (model.n_threads == 0 && n_workers > 1) {  // they start together, and would disturb each other
+    options.load.n_threads = std::max(1U, choose_threads(context, false).n_threads / n_workers);
+  } else {
+    options.load.n_threads = n_threads_for(context, model.n_threads);
   }
   options.load.n_ctx_tok = model.n_ctx_tok;
-  options.name = name;
-  options.content_sha256 = sha256;
+  options.name = located.name;
+  options.content_sha256 = located.sha256;
   options.n_parallel = n_parallel;
   options.n_max_waiting = n_max_waiting;
   if (poison_token >= 0) options.poison_token = static_cast<engine::TokenId>(poison_token);

@@ -8,6 +8,7 @@
 
 #include "apps/command.hpp"
 #include "apps/engine_options.hpp"
+#include "apps/locate_model.hpp"
 #include "apps/packed_image.hpp"
 #include "cluster/front/cluster_generator.hpp"
 #include "cluster/front/worker_spec.hpp"
@@ -51,10 +52,10 @@ struct ServeSettings {
   /// (durability, workers).
   Status finish(const Context& context, const std::string& name);
 
-  /// The engine of one of n_workers, which share the processors. `sha256` and `path` are the model's.
-  /// Error: kInvalidArgument (--kv-cache-type).
-  Result<engine::EngineOptions> engine_options(const std::string& path, const std::string& name,
-                                               const std::string& sha256) const;
+  /// The engine of one of n_workers, which share the processors. Error: kInvalidArgument
+  /// (--kv-cache-type), those of PackedImageOption::directory().
+  Result<engine::EngineOptions> engine_options(const Context& context,
+                                               const LocatedModel& located) const;
   cluster::SyntheticOptions synthetic_options() const;
 };
 

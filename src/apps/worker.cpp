@@ -131,12 +131,10 @@ struct Worker final : Command {
     }
     DW_ASSIGN(const LocatedModel located,
               locate_model(context, settings.model.model, WhenAbsent::kPull));
-    DW_ASSIGN(engine::EngineOptions options,
-              settings.engine_options(located.path, located.name, located.sha256));
+    DW_ASSIGN(engine::EngineOptions options, settings.engine_options(context, located));
     options.crash_page = crash_page;
     options.load.kv_fd = kv_fd;
     options.load.image_fd = image_fd;
-    DW_ASSIGN(options.load.image_directory, settings.packed_image.directory(context));
 
     options.load.on_progress = [supervised, &signals, percent = -1](double fraction) mutable {
       // Nothing is running yet: leaving in the middle of loading needs no care.
