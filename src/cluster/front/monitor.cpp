@@ -64,8 +64,7 @@ void ClusterGenerator::Core::watch(Worker& worker, SteadyTime now, bool was_on_t
   // What it said long ago may wait in our own socket: then it is this process that is late.
   const bool is_near_suspicion =
       kTick * (worker.n_silent_ticks + 1) >= options_.health.suspect_after;
-  const bool is_our_fault = is_near_suspicion && has_unread_bytes(worker.address);
-  if (was_on_time && !is_our_fault) {
+  if (was_on_time && !(is_near_suspicion && has_unread_bytes(worker.address))) {
     ++worker.n_silent_ticks;
     ++worker.n_stalled_ticks;
   }
