@@ -377,7 +377,7 @@ Result<engine::GenerationId> ClusterGenerator::Core::submit(
   Flight flight;
   flight.request = std::move(request);
   flight.sink = std::move(sink);
-  flight.order = ++last_order_;
+  flight.order = order_.next(flight.request);
   Flight& added = flights_.emplace(tag, std::move(flight)).first->second;
   for (auto& [id, worker] : workers_) {
     if (worker.link_state == Worker::Link::kUp && worker.orphans.erase(tag) > 0) {

@@ -17,6 +17,7 @@
 
 #include "cluster/front/balance.hpp"
 #include "cluster/front/cluster_generator.hpp"
+#include "cluster/front/fair_order.hpp"
 #include "cluster/front/flights.hpp"
 #include "cluster/front/retry_budget.hpp"
 #include "cluster/front/round_robin.hpp"
@@ -108,6 +109,7 @@ class ClusterGenerator::Core : public std::enable_shared_from_this<Core> {
   Worker* choose(Flight& flight);
   Worker* choose_in_turn(std::span<const Candidate> candidates);
   std::uint32_t n_places(const Worker& worker, bool needs_free_place) const;
+  bool lacks_its_part(const Worker& worker, const Flight& flight) const;
   bool has_untried(const Flight& flight) const;
   void note_result(const Worker& worker, bool has_failed);
   void retry(Tag tag, Flight& flight, engine::GenerationEvent refusal);
@@ -156,7 +158,7 @@ class ClusterGenerator::Core : public std::enable_shared_from_this<Core> {
   std::unique_ptr<const engine::ModelDescription> model_;  // set once
   ClusterCounters counters_;
   SteadyTime last_worker_seen_{};  // when one was eligible
-  std::uint64_t last_order_ = 0;
+  FairOrder order_;
   std::uint64_t last_attempt_ = 0;  // epochs of the protocol; begins above those of fronts before
   std::uint32_t n_ticks_ = 0;
   std::uint32_t capacity_ = 0;  // of the last workers that were up, while none is

@@ -26,7 +26,7 @@ struct Flight {
       request;  // `generated` grows: prompt + generated + seed are all its state
   std::shared_ptr<engine::GenerationSink> sink;  // owners: this flight and its reader
   std::vector<Attempt> attempts;                 // none: it waits; two: hedged
-  std::uint64_t order = 0;                       // of arrival
+  std::uint64_t order = 0;                       // FairOrder's number
   std::uint32_t n_forced_end = 0;  // ids before this position may have been forced: never verified
   std::uint32_t n_attempts = 0;    // since the last new token
   std::uint32_t n_crashes = 0;     // it was in the step in which a worker crashed

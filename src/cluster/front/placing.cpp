@@ -1,5 +1,7 @@
 // Putting flights on workers, and taking them off.
 #include <algorithm>
+#include <map>
+#include <string_view>
 
 #include "base/check.hpp"
 #include "base/concat.hpp"
@@ -40,6 +42,23 @@ std::uint32_t ClusterGenerator::Core::n_places(const Worker& worker, bool needs_
   return worker.n_parallel + n_ahead;
 }
 
+/// Whether other tenants have places on the worker that are its tenant's. Such a flight is given to the worker beyond
+/// its places: there it takes one from those who have more (engine::Scheduler).
+bool ClusterGenerator::Core::lacks_its_part(const Worker& worker, const Flight& flight) const {
+  std::map<std::string_view, std::uint32_t> weights;  // of tenants on it, and this one
+  std::uint32_t n_own = 0;
+  weights[flight.request.tenant] = std::max(1U, flight.request.tenant_weight);
+  for (const Tag tag : worker.flights) {
+    const engine::GenerateRequest& request = flights_.at(tag).request;
+    weights[request.tenant] = std::max(1U, request.tenant_weight);
+    n_own += request.tenant == flight.request.tenant ? 1 : 0;
+  }
+  std::uint64_t sum = 0;
+  for (const auto& [tenant, weight] : weights) sum += weight;
+  return weights.size() > 1 &&
+         n_own < std::uint64_t{worker.n_parallel} * weights[flight.request.tenant] / sum;
+}
+
 /// A worker that may take the flight; null if none is eligible or all are full.
 ClusterGenerator::Core::Worker* ClusterGenerator::Core::choose(Flight& flight) {
   if (!flight.refused_by.empty() && !has_untried(flight)) flight.refused_by.clear();
@@ -49,7 +68,10 @@ ClusterGenerator::Core::Worker* ClusterGenerator::Core::choose(Flight& flight) {
   for (const auto& [id, worker] : workers_) {
     if (!worker.is_eligible()) continue;
     const RoundRobinPeer& rules = rules_[worker.peer];
-    const bool is_full = worker.flights.size() >= n_places(worker, needs_free_place);
+    const std::uint32_t n_more = !worker.pace.is_slow && lacks_its_part(worker, flight)
+                                     ? std::min(worker.n_parallel, worker.n_max_waiting)
+                                     : 0;
+    const bool is_full = worker.flights.size() >= n_places(worker, needs_free_place) + n_more;
     if (rules.is_down || is_full) continue;
     if (flight.attempt_on(id) != nullptr || flight.was_refused_by(id)) continue;
     candidates.push_back(
@@ -124,6 +146,7 @@ void ClusterGenerator::Core::place(Tag tag, Flight& flight) {
 
 void ClusterGenerator::Core::start_attempt(Tag tag, Flight& flight, Worker& worker) {
   waiting_.erase({flight.order, tag});
+  order_.begin(flight.order, flight.request.priority);
   const std::uint64_t epoch = ++last_attempt_;
   flight.attempts.push_back({worker.id, epoch});
   ++flight.n_attempts;
@@ -156,7 +179,7 @@ void ClusterGenerator::Core::wait_for_place(Tag tag, Flight& flight) {
   waiting_.insert({flight.order, tag});
 }
 
-/// In the order of arrival.
+/// In FairOrder's order.
 void ClusterGenerator::Core::place_waiting() {
   std::uint32_t n_places = 0;
   for (const auto& [id, worker] : workers_) {
