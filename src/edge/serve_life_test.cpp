@@ -112,7 +112,7 @@ TEST(ServeLife, TellsAWaitingStreamItsPlace) {
   std::string seen;
   ASSERT_TRUE(eventually([&] {
     seen += third.receive_some();
-    return seen.find(": queue position=2 estimated_wait_s=1\n\n") != std::string::npos;
+    return seen.find(": queue position=2 estimated_wait_s=1\n") != std::string::npos;
   })) << seen;
   second.close();
   ASSERT_TRUE(eventually([&] {
@@ -132,7 +132,7 @@ TEST(ServeLife, PingsAStreamWhileNothingComes) {
   std::string seen;
   ASSERT_TRUE(eventually([&] {
     seen += client.receive_some();
-    return seen.find(": ping\n\n") != std::string::npos;
+    return seen.find(": ping\n") != std::string::npos;
   })) << seen;
   ASSERT_TRUE(eventually([&] {
     seen += client.receive_some();

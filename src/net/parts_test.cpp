@@ -45,7 +45,7 @@ TEST(SseEvent, GivesEachLineOfDataItsField) {
 TEST(SseEvent, LetsNothingForgeAField) {
   EXPECT_EQ(sse_event("x\n\nevent: forged", "a\nb", "1\r\n2"),
             "event: ab\nid: 12\ndata: x\ndata: \ndata: event: forged\n\n");
-  EXPECT_EQ(sse_comment("a\nb"), ": ab\n\n");
+  EXPECT_EQ(sse_comment("a\nb"), ": ab\n");
 }
 
 TEST(Url, TakesApartWhatItIsGiven) {

@@ -58,7 +58,6 @@ std::string sse_event(std::string_view data, std::string_view event, std::string
 std::string sse_comment(std::string_view text) {
   std::string out = ": ";
   append_field(out, "", text);
-  out.push_back('\n');
   return out;
 }
 

@@ -70,7 +70,8 @@ Headers sse_headers();
 /// several lines (LF, CRLF or CR) and each gets its own field, so no text can forge a field. Line
 /// breaks within `event` and `id` are dropped.
 std::string sse_event(std::string_view data, std::string_view event = {}, std::string_view id = {});
-/// A comment line, which clients ignore: a heartbeat.
+/// A comment line, which clients ignore: a heartbeat. No empty line follows: once they know an id, OpenAI's Python
+/// clients take that for an event without data, and fail.
 std::string sse_comment(std::string_view text);
 
 }  // namespace deepwell::net
