@@ -6,8 +6,10 @@
 #include <csignal>
 #include <ctime>
 #include <optional>
+#include <vector>
 
 #include "apps/drill_worker.hpp"
+#include "base/cgroup.hpp"
 #include "base/concat.hpp"
 #include "base/file.hpp"
 
@@ -41,34 +43,20 @@ struct MemoryGroup {
   std::string usage_file;
 };
 
-// The path behind ":memory:" (version 1) or "0::" (version 2) in /proc/PID/cgroup; empty if there is none.
-std::string group_path(std::string_view groups, std::string_view hierarchy) {
-  const std::size_t found = groups.find(hierarchy);
-  if (found == std::string_view::npos) return {};
-  const std::string_view path = groups.substr(found + hierarchy.size());
-  return std::string(path.substr(0, path.find('\n')));
-}
-
 std::optional<MemoryGroup> own_memory_group(int pid) {
   constexpr std::size_t kMaxBytes = 64 * 1024;
-  const auto groups = read_file(concat("/proc/", pid, "/cgroup"), kMaxBytes);
-  if (!groups) return std::nullopt;
-  const auto usable = [&](const std::string& group, const char* limit,
+  const auto usable = [&](std::string_view hierarchy, const char* limit,
                           const char* usage) -> std::optional<MemoryGroup> {
-    const auto members = read_file(join_path(group, "cgroup.procs"), kMaxBytes);
+    const std::vector<std::string> folders = cgroup_folders(hierarchy, concat(pid));
+    if (folders.empty()) return std::nullopt;
+    const auto members = read_file(join_path(folders.front(), "cgroup.procs"), kMaxBytes);
     if (!members || *members != concat(pid, "\n")) return std::nullopt;
-    MemoryGroup found{join_path(group, limit), join_path(group, usage)};
+    MemoryGroup found{join_path(folders.front(), limit), join_path(folders.front(), usage)};
     if (::access(found.limit_file.c_str(), W_OK) != 0) return std::nullopt;
     return found;
   };
-  if (groups->starts_with("0::/")) {  // version 2 alone
-    return usable(concat("/sys/fs/cgroup", group_path(*groups, "0::")), "memory.max",
-                  "memory.current");
-  }
-  const std::string path = group_path(*groups, ":memory:");
-  if (path.empty()) return std::nullopt;
-  return usable(concat("/sys/fs/cgroup/memory", path), "memory.limit_in_bytes",
-                "memory.usage_in_bytes");
+  const auto in_version_1 = usable("memory", "memory.limit_in_bytes", "memory.usage_in_bytes");
+  return in_version_1 ? in_version_1 : usable(kUnifiedHierarchy, "memory.max", "memory.current");
 }
 
 Status write_text(const std::string& path, const std::string& text) {

@@ -2,7 +2,9 @@
 #include "cluster/front/process_state.hpp"
 
 #include <string>
+#include <vector>
 
+#include "base/cgroup.hpp"
 #include "base/concat.hpp"
 #include "base/file.hpp"
 
@@ -20,18 +22,11 @@ bool is_stopped_by_signal(const std::string& stat) {
   return state == 'T' || state == 't';
 }
 
-// A line "0::/path" names the cgroup of the unified hierarchy, which lies in a folder of its own where version 1 is
-// mounted too.
-bool is_in_frozen_cgroup(const std::string& cgroup) {
-  std::size_t begin = cgroup.rfind("0::/");
-  if (begin == std::string::npos || (begin > 0 && cgroup[begin - 1] != '\n')) return false;
-  begin += 3;
-  const std::string path = cgroup.substr(begin, cgroup.find('\n', begin) - begin);
-  for (const std::string_view root : {"/sys/fs/cgroup", "/sys/fs/cgroup/unified"}) {
-    const auto events = read_file(concat(root, path, "/cgroup.events"), kMaxBytes);
-    if (events) return events->find("frozen 1") != std::string::npos;
-  }
-  return false;
+bool is_in_frozen_cgroup(std::uint32_t pid) {
+  const std::vector<std::string> folders = cgroup_folders(kUnifiedHierarchy, concat(pid));
+  if (folders.empty()) return false;
+  const auto events = read_file(join_path(folders.front(), "cgroup.events"), kMaxBytes);
+  return events && events->find("frozen 1") != std::string::npos;
 }
 
 }  // namespace
@@ -40,8 +35,7 @@ bool is_process_stopped(std::uint32_t pid) {
   const auto stat = read_file(concat("/proc/", pid, "/stat"), kMaxBytes);
   if (!stat) return false;
   if (is_stopped_by_signal(*stat)) return true;
-  const auto cgroup = read_file(concat("/proc/", pid, "/cgroup"), kMaxBytes);
-  return cgroup && is_in_frozen_cgroup(*cgroup);
+  return is_in_frozen_cgroup(pid);
 }
 
 }  // namespace deepwell::cluster

@@ -3,6 +3,10 @@
 
 #include <unistd.h>
 
+#include <utility>
+#include <vector>
+
+#include "base/cgroup.hpp"
 #include "base/concat.hpp"
 #include "base/file.hpp"
 
@@ -21,15 +25,10 @@ Status write_value(const std::string& group, std::string_view file, const std::s
 }  // namespace
 
 Result<std::string> MemoryLimit::own_group() {
-  DW_ASSIGN(const std::string text, read_file("/proc/self/cgroup", kMaxFileBytes));
-  const std::size_t at = text.starts_with("0::") ? 0 : text.find("\n0::") + 1;
-  const std::size_t start = at + 3;
-  const std::string mount = "/sys/fs/cgroup";
-  if (!text.substr(at).starts_with("0::") || !is_file(join_path(mount, "cgroup.controllers"))) {
+  std::vector<std::string> folders = cgroup_folders(kUnifiedHierarchy);
+  if (folders.empty() || !is_file(join_path(folders.back(), "cgroup.controllers")))
     return Error{Code::kUnimplemented, "this system does not use cgroup v2"};
-  }
-  const std::string path = text.substr(start, text.find('\n', start) - start);
-  return path == "/" ? mount : mount + path;
+  return std::move(folders.front());
 }
 
 Result<MemoryLimit> MemoryLimit::open(std::string group, std::uint64_t max_bytes) {

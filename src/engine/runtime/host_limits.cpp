@@ -1,4 +1,4 @@
-// Reading /proc and cgroup v2 (kernel documentation: admin-guide/cgroup-v2).
+// Reading /proc and the limits of cgroups (kernel documentation: admin-guide/cgroup-v2, cgroup-v1/memory, scheduler/sched-bwc).
 #include "engine/runtime/host_limits.hpp"
 
 #include <sched.h>
@@ -7,29 +7,12 @@
 #include <algorithm>
 #include <fstream>
 #include <string_view>
-#include <vector>
 
-#include "base/concat.hpp"
+#include "base/cgroup.hpp"
 
 namespace deepwell::engine {
 
 namespace {
-
-/// Folders of this process's cgroup and of those above it, up to the one that is mounted.
-std::vector<std::string> own_cgroups(const std::string& root) {
-  std::ifstream file(root + "/proc/self/cgroup");
-  std::string path;
-  for (std::string line; std::getline(file, line);) {
-    if (line.rfind("0::/", 0) == 0) path = line.substr(3);
-  }
-  std::vector<std::string> folders;
-  for (;;) {
-    while (!path.empty() && path.back() == '/') path.pop_back();
-    folders.push_back(concat(root, "/sys/fs/cgroup", path));
-    if (path.empty()) return folders;
-    path.erase(path.rfind('/'));
-  }
-}
 
 /// The number after `key` in a file of "key number" lines; 0 if there is none.
 std::uint64_t number_after(const std::string& path, std::string_view key) {
@@ -44,33 +27,51 @@ std::uint64_t number_after(const std::string& path, std::string_view key) {
   return 0;
 }
 
+/// The files of one version.
+struct MemoryFiles {
+  std::string_view controller, limit, used, droppable;
+};
+constexpr MemoryFiles kMemoryFiles[] = {
+    {kUnifiedHierarchy, "memory.max", "memory.current", "inactive_file"},
+    {"memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"}};
+
 /// What a cgroup's limit leaves: pages of files that were not used lately can be dropped, so they count as free.
-std::uint64_t room_in_cgroup(const std::string& folder) {
-  std::uint64_t limit = 0, used = 0;
-  // "max", or no such file, is no limit.
-  if (!(std::ifstream(folder + "/memory.max") >> limit)) return UINT64_MAX;
-  if (!(std::ifstream(folder + "/memory.current") >> used)) return limit;
-  used -= std::min(used, number_after(folder + "/memory.stat", "inactive_file"));
-  return limit - std::min(limit, used);
+std::uint64_t room_in_cgroup(const std::string& folder, const MemoryFiles& files) {
+  const auto limit = cgroup_number(folder, files.limit);
+  if (!limit) return UINT64_MAX;
+  std::uint64_t used = cgroup_number(folder, files.used).value_or(0);
+  used -= std::min(used, number_after(folder + "/memory.stat", files.droppable));
+  return *limit - std::min(*limit, used);
 }
 
-/// "150000 100000": quota and period in µs. "max 100000" is no limit.
-std::uint32_t n_cpus_of_quota(const std::string& folder) {
-  std::ifstream file(folder + "/cpu.max");
-  std::uint64_t quota = 0, period = 0;
-  if (!(file >> quota >> period) || period == 0) return UINT32_MAX;
-  return static_cast<std::uint32_t>(std::clamp<std::uint64_t>(quota / period, 1, UINT32_MAX));
+std::uint64_t cpus_of(std::uint64_t quota, std::uint64_t period) {
+  return period == 0 ? UINT32_MAX : std::clamp<std::uint64_t>(quota / period, 1, UINT32_MAX);
+}
+
+/// By the CPU quotas of the process's cgroups.
+std::uint64_t n_cpus_of_quota(const std::string& root) {
+  std::uint64_t n = UINT32_MAX;
+  for (const std::string& folder : cgroup_folders(kUnifiedHierarchy, "self", root)) {
+    std::ifstream file(folder + "/cpu.max");  // "150000 100000" in µs; "max 100000" is no limit
+    std::uint64_t quota = 0, period = 0;
+    if (file >> quota >> period) n = std::min(n, cpus_of(quota, period));
+  }
+  for (const std::string& folder : cgroup_folders("cpu", "self", root)) {
+    const auto quota = cgroup_number(folder, "cpu.cfs_quota_us");
+    const auto period = cgroup_number(folder, "cpu.cfs_period_us");
+    if (quota && period) n = std::min(n, cpus_of(*quota, *period));
+  }
+  return n;
 }
 
 }  // namespace
 
-std::uint32_t n_usable_cpus() {
+std::uint32_t n_usable_cpus(const std::string& root) {
   cpu_set_t set;
   CPU_ZERO(&set);
   const int n_allowed = ::sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-  auto n = static_cast<std::uint32_t>(std::max(1, n_allowed));
-  for (const std::string& folder : own_cgroups("")) n = std::min(n, n_cpus_of_quota(folder));
-  return n;
+  const auto n = static_cast<std::uint64_t>(std::max(1, n_allowed));
+  return static_cast<std::uint32_t>(std::min(n, n_cpus_of_quota(root)));
 }
 
 std::uint64_t available_memory_bytes(const std::string& root) {
@@ -79,7 +80,10 @@ std::uint64_t available_memory_bytes(const std::string& root) {
     n = static_cast<std::uint64_t>(std::max(0L, ::sysconf(_SC_PHYS_PAGES))) *
         static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE)) / 2;
   }
-  for (const std::string& folder : own_cgroups(root)) n = std::min(n, room_in_cgroup(folder));
+  for (const MemoryFiles& files : kMemoryFiles) {
+    for (const std::string& folder : cgroup_folders(files.controller, "self", root))
+      n = std::min(n, room_in_cgroup(folder, files));
+  }
   return n;
 }
 

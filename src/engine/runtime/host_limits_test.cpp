@@ -22,6 +22,7 @@ class FakeHost {
     std::ofstream(root_ / path) << content;
     return *this;
   }
+  std::uint32_t n_cpus() const { return n_usable_cpus(root_.string()); }
   std::uint64_t available() const { return available_memory_bytes(root_.string()); }
 
  private:
@@ -51,6 +52,23 @@ TEST(HostLimits, HonourTheCgroupAndThoseAboveIt) {
   EXPECT_EQ(20'000U, host.available());
   host.with("sys/fs/cgroup/a.slice/memory.current", "900000");  // above a limit that was lowered
   EXPECT_EQ(0U, host.available());
+}
+
+TEST(HostLimits, HonourBothVersionsOfCgroups) {
+  FakeHost host;
+  host.with("proc/meminfo", kMemInfo)
+      .with("proc/self/cgroup", "4:memory:/box\n2:cpu,cpuacct:/box\n0::/\n")
+      .with("sys/fs/cgroup/memory/box/memory.limit_in_bytes", "900000\n")
+      .with("sys/fs/cgroup/memory/box/memory.usage_in_bytes", "500000\n")
+      .with("sys/fs/cgroup/memory/box/memory.stat", "cache 1\ntotal_inactive_file 100000\n")
+      .with("sys/fs/cgroup/cpu/box/cpu.cfs_quota_us", "150000\n")
+      .with("sys/fs/cgroup/cpu/box/cpu.cfs_period_us", "100000\n");
+  EXPECT_EQ(500'000U, host.available());
+  EXPECT_EQ(1U, host.n_cpus());
+  host.with("sys/fs/cgroup/cpu/box/cpu.cfs_quota_us", "-1\n");
+  EXPECT_EQ(n_usable_cpus("/nowhere"), host.n_cpus());
+  host.with("proc/self/cgroup", "0::/\n").with("sys/fs/cgroup/cpu.max", "100000 100000\n");
+  EXPECT_EQ(1U, host.n_cpus());
 }
 
 TEST(HostLimits, GiveAtLeastOneProcessor) { EXPECT_GE(n_usable_cpus(), 1U); }
