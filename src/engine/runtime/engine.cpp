@@ -26,7 +26,8 @@ std::int64_t steady_ms() {
 }  // namespace
 
 Result<std::unique_ptr<Engine>> Engine::open(EngineOptions options, Log& log) {
-  options.load.n_sequences = std::max(1U, options.n_parallel);
+  options.load.n_sequences =
+      std::max(1U, options.n_longest == 0 ? options.n_parallel : options.n_longest);
   if (options.crash_page != nullptr) options.crash_page->end_step();  // no step runs yet
   // A step must hold a row of everybody who decodes, and still some of a prompt.
   options.load.n_max_rows =

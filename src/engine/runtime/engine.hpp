@@ -30,6 +30,7 @@ struct EngineOptions {
   std::string
       content_sha256;  // of the model file, for the fingerprint; empty: the file is hashed here
   std::uint32_t n_parallel = 16;           // sequences running at once
+  std::uint32_t n_longest = 0;  // of the longest sequence so many fit at once; 0: n_parallel
   std::uint32_t n_max_waiting = 256;       // queued beyond them; more are refused
   std::uint32_t n_mixed_budget_tok = 128;  // see SchedulerOptions
   double max_slowdown = 2.0;               // see SchedulerOptions

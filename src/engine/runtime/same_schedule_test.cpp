@@ -1,0 +1,90 @@
+// One hash over batches, budgets, the cache, preemption and guesses: the promise of same tokens, through the engine.
+#include <gtest/gtest.h>
+
+#include "engine/runtime/engine.hpp"
+#include "engine/runtime/testing/collector.hpp"
+#include "engine/runtime/tiny_golden.hpp"
+
+namespace deepwell::engine {
+namespace {
+
+struct Variant {
+  std::uint32_t n_parallel, n_longest, n_max_rows, n_max_draft_tok;
+  bool is_cached;  // the answers are asked for a second time
+};
+
+/// Prompts that repeat themselves, so that guesses are made; some begin alike; sampled and greedy; of two tenants.
+std::vector<GenerateRequest> requests() {
+  std::vector<GenerateRequest> all;
+  for (int i = 0; i < 8; ++i) {
+    GenerateRequest request;
+    for (int t = 0; t < 70 + 5 * i; ++t)
+      request.prompt.push_back(20 + (t * t) % 9 + (t < 48 ? 0 : i % 3));
+    request.sampling = {.temperature = i % 2 == 0 ? 0.0F : 0.3F,
+                        .repetition_penalty = i == 5 ? 1.1F : 1.0F,
+                        .seed = static_cast<std::uint64_t>(i)};
+    request.max_tokens = 90;
+    request.ignore_end = true;
+    request.tenant = i < 6 ? "a" : "b";
+    all.push_back(std::move(request));
+  }
+  return all;
+}
+
+std::vector<std::vector<TokenId>> answers(const TinyGolden& golden, const Variant& variant,
+                                          GeneratorStatus& status) {
+  auto engine = Engine::open({.load = {.path = golden.path(),
+                                       .n_threads = 2,
+                                       .n_ctx_tok = 208,
+                                       .n_max_rows = variant.n_max_rows},
+                              .name = "tiny",
+                              .n_parallel = variant.n_parallel,
+                              .n_longest = variant.n_longest,
+                              .n_mixed_budget_tok = 20,
+                              .n_max_draft_tok = variant.n_max_draft_tok},
+                             null_log());
+  if (!engine) {
+    ADD_FAILURE() << engine.error().message;
+    return {};
+  }
+  std::vector<std::vector<TokenId>> all;
+  for (int round = variant.is_cached ? 0 : 1; round < 2; ++round) {
+    all.clear();
+    std::vector<std::shared_ptr<Collector>> sinks;
+    for (GenerateRequest& request : requests()) {
+      sinks.push_back(std::make_shared<Collector>());
+      EXPECT_TRUE((*engine)->submit(std::move(request), sinks.back()));
+    }
+    for (const auto& sink : sinks) {
+      sink->wait_done();
+      all.push_back(sink->ids());
+    }
+  }
+  status = (*engine)->status();
+  return all;
+}
+
+TEST(SameTokens, ComeOutWhateverTheSchedulerDoes) {
+  std::uint64_t n_preempted = 0, n_right = 0, n_wrong = 0;
+  for (const TinyGolden& golden : read_tiny_goldens()) {
+    GeneratorStatus status;
+    const auto expected = answers(golden, {1, 1, 512, 0, false}, status);
+    for (const Variant& variant :
+         {Variant{1, 1, 512, 8, false}, Variant{4, 4, 512, 0, false}, Variant{8, 2, 64, 8, false},
+          Variant{8, 1, 24, 0, true}, Variant{6, 3, 512, 4, true}}) {
+      EXPECT_EQ(expected, answers(golden, variant, status))
+          << golden.name << ": " << variant.n_parallel << " at once, memory for "
+          << variant.n_longest << ", " << variant.n_max_draft_tok << " guesses";
+      n_preempted += status.n_preempted;
+      n_right += status.n_right_draft_tok;
+      n_wrong += status.n_draft_tok - status.n_right_draft_tok;
+    }
+  }
+  // All of it has happened.
+  EXPECT_GT(n_preempted, 20U);
+  EXPECT_GT(n_right, 100U);
+  EXPECT_GT(n_wrong, 100U);
+}
+
+}  // namespace
+}  // namespace deepwell::engine
