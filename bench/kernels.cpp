@@ -16,6 +16,7 @@
 #include "engine/device/cpu/kernels.hpp"
 #include "engine/device/cpu/packed.hpp"
 #include "engine/device/cpu/target_region.hpp"
+#include "engine/device/cpu/testing/q8_operand.hpp"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -150,10 +151,8 @@ double multiply_peak(Isa) { return 0.0; }
 
 struct Buffers {
   CpuMemory weights;
-  CpuMemory scratch;
   std::vector<float> x;
-  std::vector<Q8Block> q8;
-  std::vector<Q8Tile> tiles;
+  testing::Q8Operand q8;
   std::vector<float> out;
 };
 
@@ -166,15 +165,7 @@ void multiply(const KernelTable& table, QuantType type, Buffers& b, std::size_t 
     const std::byte* group = b.weights.data() + g * group_bytes;
     float* out = b.out.data() + g % kGroups * 16;
     if (gemm != nullptr) {
-      gemm({.group = group,
-            .act = b.q8.data(),
-            .act_stride = kInputs / kQ8BlockLen,
-            .n_tokens = n_tokens,
-            .n_in = kInputs,
-            .out = out,
-            .out_stride = kGroups * 16,
-            .scratch = b.scratch.data(),
-            .tiles = b.tiles.data()});
+      gemm(b.q8.product(group, n_tokens, out, kGroups * 16));
     } else {
       table.gemm_f32(type)({.group = group,
                             .act = b.x.data(),
@@ -210,12 +201,10 @@ void measure(const KernelTable& table, QuantType type, Buffers& b, double peak) 
 
 int main(int argc, char** argv) {
   auto weights = CpuMemory::allocate(kMemoryBytes + (std::size_t{1} << 16));
-  auto scratch = CpuMemory::allocate(panel_bytes(kInputs));
-  if (!weights || !scratch) {
+  if (!weights) {
     std::fprintf(stderr, "no memory for %zu bytes of weights\n", kMemoryBytes);
     return 1;
   }
-  Buffers b{.weights = std::move(*weights), .scratch = std::move(*scratch)};
   std::mt19937 random(1);
   std::byte page[4096];
   for (std::size_t at = 0; at + sizeof page <= kMemoryBytes; at += sizeof page) {
@@ -223,21 +212,16 @@ int main(int argc, char** argv) {
       for (std::byte& byte : page)
         byte = std::byte(0x30U | (random() & 15U));  // no denormal as any type
     }
-    std::memcpy(b.weights.data() + at, page, sizeof page);
+    std::memcpy(weights->data() + at, page, sizeof page);
   }
   std::normal_distribution<float> normal;
-  b.x.resize(std::size_t{kTokens} * kInputs);
-  for (float& x : b.x) x = normal(random);
-  constexpr std::uint32_t kSpans = kInputs / kQ8BlockLen;
-  b.q8.resize(std::size_t{kTokens} * kSpans);
-  b.tiles.resize(kTokens / Q8Tile::kTokens * kSpans);
-  for (std::uint32_t t = 0; t < kTokens; ++t) {
-    Q8Block* blocks = &b.q8[t * kSpans];
-    kernel_table(Isa::kScalar).quantise(&b.x[t * kInputs], kInputs, blocks);
-    for (std::uint32_t s = 0; s < kSpans; ++s)
-      b.tiles[t / Q8Tile::kTokens * kSpans + s].put(t % Q8Tile::kTokens, blocks[s]);
-  }
-  b.out.resize(std::size_t{kTokens} * kGroups * 16);
+  std::vector<float> x(std::size_t{kTokens} * kInputs);
+  for (float& value : x) value = normal(random);
+  testing::Q8Operand q8(kernel_table(Isa::kScalar), x.data(), kTokens, kInputs);
+  Buffers b{.weights = std::move(*weights),
+            .x = std::move(x),
+            .q8 = std::move(q8),
+            .out = std::vector<float>(std::size_t{kTokens} * kGroups * 16)};
 
   std::printf("one token reads %zu MiB of weights; %u tokens, %u inputs, %u outputs from cache\n",
               kMemoryBytes >> 20, kTokens, kInputs, kGroups * 16);

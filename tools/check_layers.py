@@ -8,7 +8,7 @@ import sources
 
 WINGS = ["base", "engine", "net", "cluster", "service", "edge", "apps"]
 ENGINE = ["numerics", "quant", "gguf", "device", "tokenizer", "model", "sampling", "runtime"]
-C_AND_POSIX = re.compile(r"(cpuid|dirent|immintrin|arm_neon|dlfcn|errno|fcntl|poll|pthread|sched|signal|spawn|termios|time|unistd"
+C_AND_POSIX = re.compile(r"(cpuid|dirent|immintrin|arm_neon|dlfcn|errno|fcntl|malloc|poll|pthread|sched|signal|spawn|termios|time|unistd"
                          r"|(sys|linux|asm|net|netinet|arpa)/\w+)\.h")
 THIRD_PARTY_IN_HEADERS = re.compile(r"(boost|nlohmann|grpc|grpcpp|proto|google/protobuf|openssl|spdlog|fmt|toml\+\+)(/|\.|$)")
 BOOST = re.compile(r"(boost|grpc|grpcpp|proto)/")

@@ -206,6 +206,7 @@ class ImageDirectory {
     return options;
   }
   std::string file() const { return path_ + "/5eed.packed"; }
+  const std::string& path() const { return path_; }
 
  private:
   std::string path_;
@@ -269,6 +270,16 @@ TEST(WeightsImage, OnDiskIsDoneWithoutWhereThereIsNoRoomOrNoDirectory) {
   LoadedModel model = load_or_die(options);
   EXPECT_TRUE(log.has_any.load());
   expect_right(model);
+}
+
+TEST(WeightsImage, OnDiskIsNamedByAGivenHashOnly) {
+  ImageDirectory directory;
+  ImageFile file;
+  LoadOptions options = options_of(file.fd());
+  options.image_directory = directory.path();
+  LoadedModel model = load_or_die(options);
+  expect_right(model);
+  EXPECT_TRUE(std::filesystem::is_empty(directory.path()));
 }
 
 TEST(WeightsImage, NeedsAMemoryFile) {

@@ -112,7 +112,7 @@ Result<LoadedModel> load_with(const LoadOptions& options) {
   timer.lap("content hash");
 
   ImageFile image_file;
-  if (!options.image_directory.empty() && !content_sha256.empty()) {
+  if (!options.image_directory.empty() && !options.content_sha256.empty()) {
     image_file = open_image_file(options.image_directory, content_sha256, file->bytes().size(),
                                  log_of(options));
   }

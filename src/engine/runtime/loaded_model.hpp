@@ -38,7 +38,7 @@ struct LoadOptions {
   // The same for packed weights (docs/formats/weights-image.md): whoever has the file first packs into it.
   int image_fd = -1;
   // Where packed weights are kept on disk, for the next start and for other processes; it exists. Empty: nowhere. Used
-  // when the content hash is known, and before image_fd.
+  // if content_sha256 is given, and before image_fd.
   std::string image_directory;
   Log* log = nullptr;  // for notes on the way; may be null
 };

@@ -12,7 +12,6 @@ namespace deepwell::engine::amx {
 
 struct V : Avx512 {
   static constexpr Isa kIsa = Isa::kAmx;
-  static constexpr std::uint32_t kPanelTokens = 16;
   static constexpr bool kHasTiles = true;
   template <class Type>
   static B as_int8(B codes) {
@@ -22,7 +21,7 @@ struct V : Avx512 {
 
 #include "engine/device/cpu/generic/panel.inl"
 
-constexpr int kTileTokens = 16;
+constexpr std::uint32_t kTileTokens = Q8Tile::kTokens;
 constexpr int kTiles = 4;  // for results
 
 /// What LDTILECFG reads (Intel SDM, volume 1, 18.2).
@@ -85,13 +84,13 @@ template <class Type>
 inline void add_results(const Panel& panel, const Q8Tile& a, std::size_t s,
                         const std::int32_t* results, V::F (&acc)[kTileTokens]) {
   const V::F scale = V::load(panel.scales + s * 16);
-  DW_UNROLL for (int t = 0; t < kTileTokens; ++t) {
+  DW_UNROLL for (std::uint32_t t = 0; t < kTileTokens; ++t) {
     const V::F dot = V::to_float(_mm512_load_si512(results + 16 * t));
     acc[t] = V::fma(V::mul(scale, V::set(a.d[t])), dot, acc[t]);
   }
   if constexpr (Type::kHasMin) {
     const V::F min = V::load(panel.minima + s * 16);
-    DW_UNROLL for (int t = 0; t < kTileTokens; ++t) acc[t] =
+    DW_UNROLL for (std::uint32_t t = 0; t < kTileTokens; ++t) acc[t] =
         V::fma(min, V::set(a.d_sum[t]), acc[t]);
   }
 }
@@ -102,7 +101,7 @@ template <class Type>
   alignas(64) std::int32_t buffers[2][kTiles * 256];
   const Q8Tile* a = p.tiles + token / kTileTokens * panel.n_spans;
   V::F acc[kTileTokens];
-  DW_UNROLL for (int t = 0; t < kTileTokens; ++t) acc[t] = V::set(0.0F);
+  DW_UNROLL for (std::uint32_t t = 0; t < kTileTokens; ++t) acc[t] = V::set(0.0F);
   const std::size_t n_batches = panel.n_spans / kTiles;
   if (n_batches > 0) multiply_spans<kTiles>(panel, a, 0, buffers[0]);
   for (std::size_t batch = 0; batch < n_batches; ++batch) {

@@ -4,14 +4,13 @@
 #include <algorithm>
 
 #include "engine/device/cpu/kernels.hpp"
+#include "engine/device/cpu/rounding.hpp"
 
 namespace deepwell::engine {
 
 namespace {
 
 constexpr std::uint32_t kChunksPerThread = 4;
-
-constexpr std::uint32_t ceil_div(std::uint32_t n, std::uint32_t by) { return (n + by - 1) / by; }
 
 /// Work of a task for one key/value head.
 std::uint64_t cost_of(const AttentionTask& task) {

@@ -12,7 +12,6 @@ struct V {
   static constexpr Isa kIsa = Isa::kAvx2;
   static constexpr int kTokenTile = 4;
   static constexpr int kQueryTile = 6;
-  static constexpr std::uint32_t kPanelTokens = 16;
 
   struct F {
     __m256 lo, hi;

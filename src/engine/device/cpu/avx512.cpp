@@ -12,7 +12,6 @@ namespace deepwell::engine::avx512 {
 
 struct V : Avx512 {
   static constexpr Isa kIsa = Isa::kAvx512;
-  static constexpr std::uint32_t kPanelTokens = 16;
   static constexpr bool kHasTiles = false;
 };
 

@@ -1,200 +1,22 @@
-// The CPU device: packing at load, and each operation as chunks for the compute pool.
+// The operations of a step as chunks for the compute pool; products are most of them.
 #include "engine/device/cpu/cpu_device.hpp"
 
 #include <algorithm>
 #include <cstring>
 
 #include "base/check.hpp"
-#include "base/checksum.hpp"
-#include "base/concat.hpp"
 #include "engine/device/cpu/float_environment.hpp"
 #include "engine/device/cpu/packed.hpp"
+#include "engine/device/cpu/rounding.hpp"
 #include "engine/quant/codec.hpp"
 
 namespace deepwell::engine {
 
 namespace {
 
-constexpr std::uint32_t kRowChunk = 8;  // rows in a chunk of a row-wise operation
-constexpr std::uint32_t kRowPanel =
-    128;  // rows whose activations stay in cache while a chunk's weights pass by
-constexpr std::uint32_t kGluPanel = 128;  // rows of gate and up results held on one thread
-constexpr std::uint32_t kWide =
-    2 * kRowGroup;  // outputs of gate and up that a thread makes at once
-constexpr std::size_t kGluFloats = 2 * kGluPanel * kWide;
-constexpr std::size_t kProbeBytes = 4096;  // of a source weight, by which an image knows it
-
-constexpr std::uint32_t round_up(std::uint32_t n, std::uint32_t to) {
-  return (n + to - 1) / to * to;
-}
-constexpr std::uint32_t ceil_div(std::uint32_t n, std::uint32_t by) { return (n + by - 1) / by; }
+constexpr std::size_t kPanelBytes = std::size_t{1} << 20;  // about half of a core's L2 cache
 
 }  // namespace
-
-CpuDevice::CpuDevice(const CpuDeviceOptions& options, std::optional<WeightsImage> image)
-    : options_(options),
-      image_(std::move(image)),
-      kernels_(kernel_table(options.isa)),
-      pool_(options.n_threads) {
-  weights_.resize(1);
-  vectors_.resize(1);
-  rows_.resize(1);
-  scratch_.resize(options.n_threads);
-  for (ThreadScratch& scratch : scratch_)
-    scratch.kv_blocks.resize(options.n_max_ctx_tok / kKvBlockTok + 1);
-  row_sequence_.resize(options.n_max_rows);
-  attention_parts_left_ =
-      std::make_unique<std::atomic<std::uint32_t>[]>(max_attention_counters(options.n_threads));
-}
-
-// --- memory ----------------------------------------------------------------------------------------------------------
-
-Result<CpuDevice::PackedWeight> CpuDevice::pack(QuantType type, std::uint32_t n_out,
-                                                std::uint32_t n_in,
-                                                std::span<const std::byte> data) {
-  const BlockShape block = block_shape(type);
-  if (n_out == 0 || n_in == 0 || n_in % block.n_elements != 0) {
-    return invalid_argument(
-        concat("a weight of ", n_out, " x ", n_in, " does not fill blocks of ", block.n_elements));
-  }
-  const std::size_t row_bytes = static_cast<std::size_t>(n_in / block.n_elements) * block.n_bytes;
-  DW_CHECK(data.size() == row_bytes * n_out, "the caller hands over exactly the matrix");
-  PackedWeight weight{
-      .type = type, .n_out = n_out, .n_in = n_in, .group_bytes = packed_group_bytes(type, n_in)};
-  const std::uint32_t n_groups = ceil_div(n_out, kRowGroup);
-  const std::size_t n_bytes = weight.group_bytes * n_groups;
-  weight_bytes_ += n_bytes;
-  if (image_) {
-    const WeightLabel label{
-        .type = static_cast<std::uint32_t>(type),
-        .n_out = n_out,
-        .n_in = n_in,
-        .n_bytes = n_bytes,
-        .source_sum = checksum64(data.first(std::min(data.size(), kProbeBytes)))};
-    DW_ASSIGN(weight.packed, image_->next(label));
-    if (image_->is_complete()) {
-      DW_TRY(image_->check(checksum(weight.packed, n_bytes)));
-      return weight;
-    }
-  } else {
-    DW_ASSIGN(weight.packed, CpuMemory::allocate(n_bytes));
-  }
-  pool_.begin_step();
-  pool_.run(n_groups, [&](std::uint32_t group, std::uint32_t) {
-    pack_row_group(type, data.data(), row_bytes, n_out, n_in, group * kRowGroup,
-                   weight.packed.data() + group * weight.group_bytes);
-  });
-  pool_.end_step();
-  if (image_) {
-    weight.packed.make_read_only();  // others read it too
-    DW_TRY(image_->check(checksum(weight.packed, n_bytes)));
-  }
-  return weight;
-}
-
-/// Of the first n_bytes, by all threads.
-std::uint64_t CpuDevice::checksum(const CpuMemory& memory, std::size_t n_bytes) {
-  constexpr std::size_t kPart = std::size_t{1} << 20;
-  std::vector<std::uint64_t> sums((n_bytes + kPart - 1) / kPart);
-  pool_.begin_step();
-  pool_.run(static_cast<std::uint32_t>(sums.size()), [&](std::uint32_t part, std::uint32_t) {
-    const std::size_t begin = part * kPart;
-    sums[part] = checksum64({memory.data() + begin, std::min(kPart, n_bytes - begin)});
-  });
-  pool_.end_step();
-  return checksum64(std::as_bytes(std::span<const std::uint64_t>(sums)));
-}
-
-Weight CpuDevice::keep(PackedWeight weight) {
-  const Weight name{static_cast<std::uint32_t>(weights_.size()), weight.n_out, weight.n_in};
-  max_act_width_ = std::max(max_act_width_, weight.n_in);
-  if (weight.packed.data() != nullptr && kernels_.gemm_q8(weight.type) == nullptr)
-    has_float_weights_ = true;
-  weights_.push_back(std::move(weight));
-  return name;
-}
-
-Result<Weight> CpuDevice::add_weight(QuantType type, std::uint32_t n_out, std::uint32_t n_in,
-                                     std::span<const std::byte> data) {
-  DW_ASSIGN(PackedWeight weight, pack(type, n_out, n_in, data));
-  return keep(std::move(weight));
-}
-
-Result<Weight> CpuDevice::add_embedding(QuantType type, std::uint32_t n_out, std::uint32_t n_in,
-                                        std::span<const std::byte> data, bool is_tied) {
-  if (is_tied) return add_weight(type, n_out, n_in, data);
-  PackedWeight weight{.type = type, .n_out = n_out, .n_in = n_in, .row_major = data};
-  return keep(std::move(weight));
-}
-
-Vector CpuDevice::add_vector(std::span<const float> values) {
-  std::vector<float> padded(values.begin(), values.end());
-  padded.resize(round_up(static_cast<std::uint32_t>(values.size()), 16), 0.0F);
-  vectors_.push_back(std::move(padded));
-  return {static_cast<std::uint32_t>(vectors_.size() - 1),
-          static_cast<std::uint32_t>(values.size())};
-}
-
-Result<Rows> CpuDevice::add_rows(std::uint32_t width) {
-  RowBuffer buffer{.width = width, .stride = round_up(width, 16)};
-  DW_ASSIGN(buffer.memory, CpuMemory::allocate(sizeof(float) * buffer.stride *
-                                               static_cast<std::size_t>(options_.n_max_rows)));
-  rows_.push_back(std::move(buffer));
-  return Rows{static_cast<std::uint32_t>(rows_.size() - 1), width};
-}
-
-Status CpuDevice::end_load() {
-  const std::size_t n_rows = options_.n_max_rows;
-  for (ActSlot& slot : acts_) {
-    DW_ASSIGN(slot.f32_memory,
-              CpuMemory::allocate(n_rows * sizeof(float) * round_up(max_act_width_, 32)));
-    DW_ASSIGN(slot.q8_memory, CpuMemory::allocate(n_rows * sizeof(Q8Block) *
-                                                  ceil_div(max_act_width_, kQ8BlockLen)));
-    if (kernels_.has_tiles) {
-      DW_ASSIGN(slot.tile_memory,
-                CpuMemory::allocate(ceil_div(options_.n_max_rows, Q8Tile::kTokens) *
-                                    sizeof(Q8Tile) * ceil_div(max_act_width_, kQ8BlockLen)));
-    }
-  }
-  const std::size_t n_floats =
-      std::max<std::size_t>({kGluFloats, round_up(max_act_width_, 32),
-                             attention_scratch_floats(kMaxTileQueries, kv_shape_.d_head)});
-  for (ThreadScratch& scratch : scratch_) {
-    scratch.floats.resize(n_floats);
-    DW_ASSIGN(scratch.panel, CpuMemory::allocate(panel_bytes(round_up(max_act_width_, 32))));
-  }
-  if (const std::size_t n_parts = n_attention_part_floats(); n_parts > 0) {
-    DW_ASSIGN(attention_parts_, CpuMemory::allocate(n_parts * sizeof(float)));
-  }
-  if (image_) DW_TRY(image_->complete());
-  return {};
-}
-
-Status CpuDevice::set_kv_arena(const KvShape& shape, std::span<std::byte> blocks) {
-  if (shape.d_head % 16 != 0) {
-    return Error{Code::kUnimplemented,
-                 concat("a head of ", shape.d_head, " dimensions is not a multiple of 16")};
-  }
-  kv_shape_ = shape;
-  kv_arena_ = blocks;
-  return {};
-}
-
-/// One head's part of a block in one layer.
-std::byte* CpuDevice::kv_block(std::uint32_t block, std::uint32_t layer, std::uint32_t kv_head) {
-  const std::size_t head_bytes = kv_head_bytes(kv_shape_.type, kv_shape_.d_head);
-  const std::size_t index =
-      (static_cast<std::size_t>(block) * kv_shape_.n_layers + layer) * kv_shape_.n_kv_heads +
-      kv_head;
-  return kv_arena_.data() + index * head_bytes;
-}
-
-void CpuDevice::copy_block(std::uint32_t from, std::uint32_t to) {
-  const std::size_t n_bytes = kv_block_bytes(kv_shape_);
-  std::memcpy(kv_arena_.data() + to * n_bytes, kv_arena_.data() + from * n_bytes, n_bytes);
-}
-
-// --- a step ----------------------------------------------------------------------------------------------------------
 
 void CpuDevice::begin_step(const Step& step) {
   check_float_environment();
@@ -332,11 +154,21 @@ void CpuDevice::multiply(ActSlot& act, const PackedWeight& w, std::uint32_t grou
   }
 }
 
-/// Row groups [begin, end), counted over all outs, times the rows of one panel.
+/// Rows of a panel: as many as stay in cache while weights pass by, for each panel unpacks them again; in even shares.
+std::uint32_t CpuDevice::n_panel_rows(const ActSlot& act, std::uint32_t n_min_panels) const {
+  const std::size_t n_fitting = kPanelBytes / (act.n_q8_blocks * sizeof(Q8Block));
+  const std::uint32_t n_most =
+      std::clamp(static_cast<std::uint32_t>(n_fitting), Q8Tile::kTokens, kMaxPanelRows);
+  // A step may have no rows whose logits are wanted.
+  const std::uint32_t n_rows = std::max(n_rows_, 1U);
+  const std::uint32_t n_panels = std::max(ceil_div(n_rows, n_most), n_min_panels);
+  return round_up(ceil_div(n_rows, n_panels), Q8Tile::kTokens);
+}
+
+/// Row groups [begin, end), counted over all outs, times n_rows rows.
 void CpuDevice::multiply_groups(ActSlot& act, std::span<const LinearOut> outs, std::uint32_t begin,
-                                std::uint32_t end, std::uint32_t row, bool is_added,
-                                std::uint32_t thread) {
-  const std::uint32_t n_rows = std::min(kRowPanel, n_rows_ - row);
+                                std::uint32_t end, std::uint32_t row, std::uint32_t n_rows,
+                                bool is_added, std::uint32_t thread) {
   std::uint32_t first = 0;  // of `out`
   for (const LinearOut& out : outs) {
     const std::uint32_t n_here = ceil_div(out.weight.n_out, kRowGroup);
@@ -354,6 +186,7 @@ void CpuDevice::multiply_groups(ActSlot& act, std::span<const LinearOut> outs, s
 }
 
 void CpuDevice::run_linear(Act act, std::span<const LinearOut> outs, bool is_added) {
+  if (n_rows_ == 0) return;  // a step that wants no logits
   Forms needed;
   std::uint32_t n_groups = 0;
   for (const LinearOut& out : outs) {
@@ -363,7 +196,10 @@ void CpuDevice::run_linear(Act act, std::span<const LinearOut> outs, bool is_add
   ActSlot& slot = realise(act, needed);
   // A chunk is some row groups times one panel of rows. Many threads keep to a panel, which then stays in their cache;
   // few keep to their weights, which then pass by once.
-  const std::uint32_t n_panels = ceil_div(n_rows_, kRowPanel);
+  constexpr std::uint32_t kThreadsPerPanel = 4;
+  const std::uint32_t n_per_panel =
+      n_panel_rows(slot, std::min(pool_.n_threads() / kThreadsPerPanel, ceil_div(n_rows_, 128)));
+  const std::uint32_t n_panels = ceil_div(n_rows_, n_per_panel);
   const bool keeps_panel = pool_.n_threads() >= n_panels;
   const std::uint32_t n_per_chunk =
       std::clamp(n_groups * n_panels / (pool_.n_threads() * 8), 1U, 8U);
@@ -372,7 +208,8 @@ void CpuDevice::run_linear(Act act, std::span<const LinearOut> outs, bool is_add
     const std::uint32_t set = keeps_panel ? chunk % n_sets : chunk / n_panels;
     const std::uint32_t panel = keeps_panel ? chunk / n_sets : chunk % n_panels;
     multiply_groups(slot, outs, set * n_per_chunk, std::min(n_groups, (set + 1) * n_per_chunk),
-                    panel * kRowPanel, is_added, thread);
+                    panel * n_per_panel, std::min(n_per_panel, n_rows_ - panel * n_per_panel),
+                    is_added, thread);
   });
 }
 
@@ -388,11 +225,12 @@ void CpuDevice::linear_add(Act act, Weight weight, Vector bias, Rows x) {
 void CpuDevice::glu_chunk(ActSlot& in, const PackedWeight& gate, const PackedWeight& up,
                           std::uint32_t chunk, std::uint32_t thread, ActSlot& out) {
   float* gates = scratch_[thread].floats.data();
-  float* ups = gates + kGluPanel * kWide;
+  float* ups = gates + kMaxPanelRows * kWide;
   const std::uint32_t n_groups = ceil_div(gate.n_out, kRowGroup);
   const std::uint32_t n_here = std::min(2U, n_groups - 2 * chunk);
-  for (std::uint32_t row = 0; row < n_rows_; row += kGluPanel) {
-    const std::uint32_t n_rows = std::min(kGluPanel, n_rows_ - row);
+  const std::uint32_t n_per_panel = n_panel_rows(in, 1);
+  for (std::uint32_t row = 0; row < n_rows_; row += n_per_panel) {
+    const std::uint32_t n_rows = std::min(n_per_panel, n_rows_ - row);
     for (std::uint32_t i = 0; i < n_here; ++i) {
       multiply(in, gate, 2 * chunk + i, row, n_rows, gates + i * kRowGroup, kWide, {}, thread);
       multiply(in, up, 2 * chunk + i, row, n_rows, ups + i * kRowGroup, kWide, {}, thread);
@@ -416,122 +254,6 @@ Act CpuDevice::linear_glu(Act act, Weight gate, Weight up) {
   });
   out.has_f32 = has_float_weights_;
   out.has_q8 = true;
-  return name_of(out);
-}
-
-namespace {
-
-void multiply_by(const float* factors, std::uint32_t n, float* x) {
-  for (std::uint32_t i = 0; i < n; ++i) x[i] *= factors[i];
-}
-
-void divide_by(const float* divisors, std::uint32_t n, float* x) {
-  for (std::uint32_t i = 0; i < n; ++i) x[i] /= divisors[i];
-}
-
-}  // namespace
-
-void CpuDevice::rope_store(Rows q, Rows k, Rows v, const RopeParams& rope,
-                           const AttentionParams& attention) {
-  const bool is_interleaved = rope.kind == RopeKind::kInterleaved;
-  const std::uint32_t d_head = attention.d_head;
-  const auto kv_type = static_cast<std::size_t>(kv_shape_.type);
-  const std::uint32_t group = attention.n_heads / attention.n_kv_heads;
-  const float* key_scale = vector_data(attention.key_scale);
-  run(ceil_div(n_rows_, kRowChunk), [&](std::uint32_t chunk, std::uint32_t) {
-    for (std::uint32_t r = chunk * kRowChunk; r < std::min(n_rows_, (chunk + 1) * kRowChunk); ++r) {
-      const StepSequence& sequence = step_.sequences[row_sequence_[r]];
-      const std::uint32_t pos = sequence.pos_begin + r - sequence.row_begin;
-      const float* cos_sin = rope.cos_sin + static_cast<std::size_t>(pos) * rope.d_rope;
-      for (std::uint32_t h = 0; h < attention.n_heads; ++h) {
-        float* query = rows_[q.index].row(r) + h * d_head;
-        kernels_.rope(query, rope.d_rope, is_interleaved, cos_sin);
-        if (key_scale != nullptr) multiply_by(key_scale + h / group * d_head, d_head, query);
-      }
-      const std::uint32_t block = sequence.kv_blocks[pos / kKvBlockTok];
-      for (std::uint32_t h = 0; h < attention.n_kv_heads; ++h) {
-        float* key = rows_[k.index].row(r) + h * d_head;
-        kernels_.rope(key, rope.d_rope, is_interleaved, cos_sin);
-        if (key_scale != nullptr) divide_by(key_scale + h * d_head, d_head, key);
-        kernels_.store_kv[kv_type](key, rows_[v.index].row(r) + h * d_head, d_head,
-                                   pos % kKvBlockTok, kv_block(block, attention.layer, h));
-      }
-    }
-  });
-}
-
-void CpuDevice::attend(const AttentionChunk& chunk, std::uint32_t kv_head, Rows q,
-                       const AttentionParams& params, std::uint32_t thread, ActSlot& out) {
-  const AttentionTask& task = attention_plan_.tasks[chunk.task];
-  ThreadScratch& scratch = scratch_[thread];
-  const StepSequence& sequence = step_.sequences[task.sequence];
-  const std::uint32_t group = params.n_heads / params.n_kv_heads;
-  const std::uint32_t n_valid = sequence.pos_begin + task.first_row + task.n_rows;
-  for (std::uint32_t b = 0; b < ceil_div(n_valid, kKvBlockTok); ++b) {
-    scratch.kv_blocks[b] = kv_block(sequence.kv_blocks[b], params.layer, kv_head);
-  }
-  const float* queries[kMaxTileQueries];
-  float* outputs[kMaxTileQueries];
-  std::uint32_t n_valid_keys[kMaxTileQueries];
-  std::uint32_t n_queries = 0;
-  for (std::uint32_t i = 0; i < task.n_rows; ++i) {
-    const std::uint32_t row = sequence.row_begin + task.first_row + i;
-    for (std::uint32_t h = kv_head * group; h < (kv_head + 1) * group; ++h) {
-      queries[n_queries] = rows_[q.index].row(row) + h * params.d_head;
-      outputs[n_queries] = out.f32(row) + h * params.d_head;
-      n_valid_keys[n_queries++] = sequence.pos_begin + task.first_row + i + 1;
-    }
-  }
-  const AttentionTile tile{.queries = queries,
-                           .outputs = outputs,
-                           .n_valid_keys = n_valid_keys,
-                           .n_queries = n_queries,
-                           .d_head = params.d_head,
-                           .scale = params.scale,
-                           .kv_blocks = scratch.kv_blocks.data(),
-                           .scratch = scratch.floats.data()};
-  const auto kv_type = static_cast<std::size_t>(kv_shape_.type);
-  if (task.n_parts == 1) {
-    kernels_.attention[kv_type](tile);
-    return;
-  }
-  float* parts = reinterpret_cast<float*>(attention_parts_.data()) + task.parts_begin +
-                 kv_head * task.n_part_floats;
-  kernels_.attention_part[kv_type](tile, chunk.key_block_begin, chunk.key_block_end, parts);
-  // Whoever is last has everybody's parts.
-  std::atomic<std::uint32_t>& n_left = attention_parts_left_[task.counter_begin + kv_head];
-  if (n_left.fetch_sub(1, std::memory_order_acq_rel) == 1) kernels_.merge_parts(tile, parts);
-}
-
-/// Room for the parts of long single rows of two heads a thread, 16 queries each. Pages that nobody writes cost nothing.
-std::size_t CpuDevice::n_attention_part_floats() const {
-  if (options_.n_threads == 1) return 0;
-  return max_attention_counters(options_.n_threads) *
-         (std::size_t{options_.n_max_ctx_tok} / kKeyBlockTok + 1) *
-         attention_part_floats(16, kv_shape_.d_head);
-}
-
-Act CpuDevice::attention(Rows q, const AttentionParams& params) {
-  if (attention_plan_.tasks.empty()) {  // the same for every layer of the step
-    plan_attention(step_.sequences,
-                   {.n_kv_heads = params.n_kv_heads,
-                    .n_group_heads = params.n_heads / params.n_kv_heads,
-                    .d_head = params.d_head,
-                    .n_threads = pool_.n_threads(),
-                    .n_part_floats = n_attention_part_floats()},
-                   attention_plan_);
-  }
-  for (const AttentionTask& task : attention_plan_.tasks) {
-    for (std::uint32_t h = 0; task.n_parts > 1 && h < params.n_kv_heads; ++h)
-      attention_parts_left_[task.counter_begin + h].store(task.n_parts, std::memory_order_relaxed);
-  }
-  ActSlot& out = next_act(params.n_heads * params.d_head);
-  const auto n_chunks = static_cast<std::uint32_t>(attention_plan_.chunks.size());
-  run(n_chunks * params.n_kv_heads, [&](std::uint32_t chunk, std::uint32_t thread) {
-    attend(attention_plan_.chunks[chunk / params.n_kv_heads], chunk % params.n_kv_heads, q, params,
-           thread, out);
-  });
-  out.has_f32 = true;
   return name_of(out);
 }
 

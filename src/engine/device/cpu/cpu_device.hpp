@@ -62,6 +62,12 @@ class CpuDevice final : public Device {
   Isa isa() const { return kernels_.isa; }
 
  private:
+  static constexpr std::uint32_t kRowChunk = 8;  // rows in a chunk of a row-wise operation
+  static constexpr std::uint32_t kMaxPanelRows =
+      512;                                    // that a thread multiplies by unpacked weights
+  static constexpr std::uint32_t kWide = 32;  // outputs of gate and up made at once
+  static constexpr std::size_t kGluFloats = std::size_t{2} * kMaxPanelRows * kWide;
+
   struct PackedWeight {
     QuantType type = QuantType::F32;
     std::uint32_t n_out = 0, n_in = 0;
@@ -119,7 +125,9 @@ class CpuDevice final : public Device {
                 std::uint32_t n_rows, float* out, std::size_t out_stride, const Epilogue& epilogue,
                 std::uint32_t thread);
   void multiply_groups(ActSlot& act, std::span<const LinearOut> outs, std::uint32_t begin,
-                       std::uint32_t end, std::uint32_t row, bool is_added, std::uint32_t thread);
+                       std::uint32_t end, std::uint32_t row, std::uint32_t n_rows, bool is_added,
+                       std::uint32_t thread);
+  std::uint32_t n_panel_rows(const ActSlot& act, std::uint32_t n_min_panels) const;
   void run_linear(Act act, std::span<const LinearOut> outs, bool is_added);
   void glu_chunk(ActSlot& in, const PackedWeight& gate, const PackedWeight& up, std::uint32_t chunk,
                  std::uint32_t thread, ActSlot& out);

@@ -8,6 +8,7 @@
 
 #include "engine/device/cpu/kernels.hpp"
 #include "engine/device/cpu/packed.hpp"
+#include "engine/device/cpu/testing/q8_operand.hpp"
 
 using namespace deepwell::engine;
 
@@ -19,34 +20,13 @@ bool is_same(float a, float b) {
          (std::isnan(a) && std::isnan(b));
 }
 
-struct alignas(64) Line {
-  std::byte bytes[64];
-};
-
 std::vector<float> multiply(const KernelTable& table, QuantType type,
                             const std::vector<std::byte>& group, const std::vector<float>& x,
                             std::uint32_t n_tokens, std::uint32_t n_in) {
   std::vector<float> out(n_tokens * 16);
   if (const GemmQ8 gemm = table.gemm_q8(type)) {
-    std::vector<Q8Block> blocks(n_tokens * (n_in / 32));
-    for (std::uint32_t t = 0; t < n_tokens; ++t)
-      table.quantise(&x[t * n_in], n_in, &blocks[t * (n_in / 32)]);
-    std::vector<Line> scratch(panel_bytes(n_in) / sizeof(Line));
-    const std::uint32_t n_spans = n_in / 32;
-    std::vector<Q8Tile> tiles((n_tokens + 15) / 16 * n_spans);
-    for (std::uint32_t t = 0; t < n_tokens; ++t) {
-      for (std::uint32_t b = 0; b < n_spans; ++b)
-        tiles[t / 16 * n_spans + b].put(t % 16, blocks[t * n_spans + b]);
-    }
-    gemm({.group = group.data(),
-          .act = blocks.data(),
-          .act_stride = n_in / 32,
-          .n_tokens = n_tokens,
-          .n_in = n_in,
-          .out = out.data(),
-          .out_stride = 16,
-          .scratch = scratch.data()->bytes,
-          .tiles = tiles.data()});
+    testing::Q8Operand operand(table, x.data(), n_tokens, n_in);
+    gemm(operand.product(group.data(), out.data(), 16));
   } else {
     table.gemm_f32(type)({.group = group.data(),
                           .act = x.data(),

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "engine/device/cpu/packed.hpp"
+#include "engine/device/cpu/testing/q8_operand.hpp"
 #include "engine/device/device.hpp"
 #include "engine/numerics/functions.hpp"
 #include "engine/quant/codec.hpp"
@@ -118,33 +119,15 @@ std::vector<Q8Block> quantise(const KernelTable& table, const std::vector<float>
   return blocks;
 }
 
-struct alignas(64) Line {
-  std::byte bytes[64];
-};
-
 std::vector<float> multiply(const KernelTable& table, QuantType type, const PackedMatrix& w,
                             const std::vector<float>& x, std::uint32_t n_tokens, std::uint32_t n_in,
                             const Epilogue& epilogue) {
   std::vector<float> out(std::size_t{n_tokens} * 16, 0.25F);
   if (const GemmQ8 gemm = table.gemm_q8(type)) {
-    const std::vector<Q8Block> blocks = quantise(table, x, n_in);
-    std::vector<Line> scratch(panel_bytes(n_in) / sizeof(Line));
-    const std::uint32_t n_spans = n_in / 32;
-    std::vector<Q8Tile> tiles((n_tokens + 15) / 16 * n_spans);
-    for (std::uint32_t t = 0; t < n_tokens; ++t) {
-      for (std::uint32_t b = 0; b < n_spans; ++b)
-        tiles[t / 16 * n_spans + b].put(t % 16, blocks[t * n_spans + b]);
-    }
-    gemm({.group = w.group(0),
-          .act = blocks.data(),
-          .act_stride = n_in / 32,
-          .n_tokens = n_tokens,
-          .n_in = n_in,
-          .out = out.data(),
-          .out_stride = 16,
-          .epilogue = epilogue,
-          .scratch = scratch.data()->bytes,
-          .tiles = tiles.data()});
+    testing::Q8Operand operand(table, x.data(), n_tokens, n_in);
+    ProductQ8 product = operand.product(w.group(0), out.data(), 16);
+    product.epilogue = epilogue;
+    gemm(product);
   } else {
     table.gemm_f32(type)({.group = w.group(0),
                           .act = x.data(),

@@ -7,7 +7,6 @@ struct V {
   static constexpr Isa kIsa = Isa::kScalar;
   static constexpr int kTokenTile = 4;
   static constexpr int kQueryTile = 4;
-  static constexpr std::uint32_t kPanelTokens = 16;
 
   struct F {
     float v[16];

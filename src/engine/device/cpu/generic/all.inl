@@ -1,5 +1,5 @@
 // Everything generic, in order of use. Included inside each ISA's namespace and target region; before it each ISA
-// includes panel.inl and panel_vector.inl, or a multiply_panel() of its own.
+// includes panel.inl, and then panel_vector.inl, between which it may define multiply_panel_tiles().
 
 #include "engine/device/cpu/generic/rows.inl"
 

@@ -66,10 +66,13 @@ inline void for_token_tiles(std::uint32_t t, std::uint32_t n_tokens, Tile&& tile
   for (; t < n_tokens; ++t) tile.template operator()<1>(t);
 }
 
+// From so many tokens on, unpacking a row group once for all of them pays.
+constexpr std::uint32_t kPanelTokens = 16;
+
 template <class Type>
 void gemm_q8(const ProductQ8& p) {
   std::uint32_t n_done = 0;
-  if (p.n_tokens >= V::kPanelTokens && p.scratch != nullptr) n_done = multiply_panel<Type>(p);
+  if (p.n_tokens >= kPanelTokens && p.scratch != nullptr) n_done = multiply_panel<Type>(p);
   for_token_tiles(n_done, p.n_tokens,
                   [&]<int NT>(std::uint32_t t) { gemm_q8_tile<Type, NT>(p, t); });
 }

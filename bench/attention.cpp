@@ -1,4 +1,6 @@
 // Attention kernels alone: multiply-adds a second of prefill, bytes a second of decode, for each instruction set.
+//
+//   ninja -C build attention_bench && build/src/engine/device/attention_bench
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
