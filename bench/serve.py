@@ -248,6 +248,7 @@ def main():
     if not sources:
         parser.error("--ours or --peer says what to measure")
     sides, child = [], None
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # a `timeout` must leave no servers behind
     try:
         for name, source in sources:
             sides.append(Server(name, source, args.cores))
