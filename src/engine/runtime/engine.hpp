@@ -29,9 +29,9 @@ struct EngineOptions {
   std::string name;  // what users call the model
   std::string
       content_sha256;  // of the model file, for the fingerprint; empty: the file is hashed here
-  std::uint32_t n_parallel = 16;           // sequences running at once
-  std::uint32_t n_longest = 0;  // of the longest sequence so many fit at once; 0: n_parallel
-  std::uint32_t n_max_waiting = 256;       // queued beyond them; more are refused
+  std::uint32_t n_parallel = 16;      // sequences running at once
+  std::uint32_t n_longest = 0;        // of the longest sequence so many fit at once; 0: n_parallel
+  std::uint32_t n_max_waiting = 256;  // queued beyond them; more are refused
   std::uint32_t n_mixed_budget_tok = 128;  // see SchedulerOptions
   double max_slowdown = 2.0;               // see SchedulerOptions
   std::uint32_t n_max_draft_tok = 8;       // tokens guessed ahead at once; 0: none
