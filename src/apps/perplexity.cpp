@@ -20,6 +20,7 @@ using engine::TokenId;
 template <class Visit>
 Status for_each_position(LoadedModel& model, std::span<const TokenId> tokens, std::uint32_t n_chunk,
                          Visit&& visit) {
+  n_chunk = std::min(n_chunk, model.device->n_max_rows());
   std::vector<std::uint32_t> blocks;
   model.blocks.take(
       (static_cast<std::uint32_t>(tokens.size()) + engine::kKvBlockTok - 1) / engine::kKvBlockTok,

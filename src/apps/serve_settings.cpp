@@ -89,6 +89,10 @@ void ServeSettings::declare(OptionTable& table) {
   packed_image.declare(table);
   table.add_integer("-np,--parallel,--max-num-seqs", &n_parallel, 1, 65536, "N",
                     {"answers computed at the same time; more wait", "同时生成的回答数，其余排队"});
+  table.add_integer(
+      "--draft-max", &n_max_draft_tok, 0, 64, "N",
+      {"tokens guessed at once from what an answer repeats, which changes no answer; 0: none",
+       "根据已出现内容一次最多预测的词元数，不改变任何回答；0 表示关闭"});
   table.add_text("--host", &serving.host, "ADDRESS", {"address to listen on", "监听地址"});
   table.add_integer("--port", &serving.port, 0, 65535, "PORT",
                     {"port to listen on; 0: any free one", "监听端口；0 表示任意空闲端口"});
@@ -205,6 +209,7 @@ Result<engine::EngineOptions> ServeSettings::engine_options(const Context& conte
   options.content_sha256 = located.sha256;
   options.n_parallel = n_parallel;
   options.n_max_waiting = n_max_waiting;
+  options.n_max_draft_tok = n_max_draft_tok;
   if (poison_token >= 0) options.poison_token = static_cast<engine::TokenId>(poison_token);
   return options;
 }

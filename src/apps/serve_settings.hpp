@@ -23,6 +23,7 @@ struct ServeSettings {
   EngineCommandOptions model;
   PackedImageOption packed_image;
   std::uint32_t n_parallel = 16;
+  std::uint32_t n_max_draft_tok = 8;
   std::uint32_t n_max_waiting = 256;
   std::uint32_t n_workers = 1;
   std::vector<std::string> worker_lines;  // of remote workers: "host:port weight=2 backup"

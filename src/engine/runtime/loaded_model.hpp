@@ -21,11 +21,11 @@
 namespace deepwell::engine {
 
 struct LoadOptions {
-  std::string path;                // of a GGUF file
-  std::uint32_t n_threads = 0;     // 0: as many as this process may use
-  std::uint32_t n_ctx_tok = 0;     // longest sequence; 0: the model's own, at most kDefaultCtxTok
-  std::uint32_t n_sequences = 1;   // so many of the longest sequence should fit the arena at once
-  std::uint32_t n_max_rows = 512;  // rows of a step at most
+  std::string path;               // of a GGUF file
+  std::uint32_t n_threads = 0;    // 0: as many as this process may use
+  std::uint32_t n_ctx_tok = 0;    // longest sequence; 0: the model's own, at most kDefaultCtxTok
+  std::uint32_t n_sequences = 1;  // so many of the longest sequence should fit the arena at once
+  std::uint32_t n_max_rows = 0;   // rows of a step at most; 0: default_max_rows()
   KvType kv_type = KvType::kF16;
   std::optional<Isa> isa;  // none: the best, or what DEEPWELL_FORCE_ISA says
   std::function<void(double fraction)> on_progress;  // may be empty
@@ -44,6 +44,11 @@ struct LoadOptions {
 };
 
 inline constexpr std::uint32_t kDefaultCtxTok = 8192;
+
+/// Rows that keep so many threads busy; more only take memory, and time until a step has ended.
+constexpr std::uint32_t default_max_rows(std::uint32_t n_threads) {
+  return n_threads < 8 ? 256 : 512;
+}
 
 struct LoadedModel {
   ImageFile image_file;  // may not be open; before the device, which locks it

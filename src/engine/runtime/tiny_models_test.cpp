@@ -66,8 +66,8 @@ TEST(TinyModels, GiveTheLogitsOfTransformers) {
   ASSERT_GE(goldens.size(), 21U);
   for (const TinyGolden& golden : goldens) {
     // Keys and values as f32: f16 would hide errors of a thousandth behind its own rounding.
-    LoadedModel model =
-        load_or_die({.path = golden.path(), .n_threads = 1, .kv_type = KvType::kF32});
+    LoadedModel model = load_or_die(
+        {.path = golden.path(), .n_threads = 1, .n_max_rows = 512, .kv_type = KvType::kF32});
     const std::vector<float> all = all_logits(model, golden.tokens);
     const HyperParams& hp = model.model->hyper;
     const bool is_quantised = has_quantised_weights(*model.model->file);

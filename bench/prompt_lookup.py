@@ -1,0 +1,113 @@
+# What guessing from the prompt brings: the same requests to a server that guesses and to one that does not, in turn.
+#
+#   python bench/prompt_lookup.py DEEPWELL MODEL [--rounds 3] [--tokens 192] [--serve-args="-t 2"]
+#
+# Copy-heavy tasks quote a text, or ask for a JSON document with one change; free ones ask for prose. Temperature 0, so
+# both servers must answer alike, and that is checked. Prints the tokens a second of decoding (after the first token).
+import argparse
+import http.client
+import json
+import shlex
+import socket
+import statistics
+import subprocess
+import time
+
+ITEMS = [{"id": i, "name": f"valve-{i:02d}", "state": "closed" if i % 3 else "open", "pressure_kpa": 200 + 17 * i} for i in range(12)]
+STORY = ("The committee met on Tuesday in the old library. Mrs. Keller opened the meeting at nine and read the minutes of the last one. "
+         "Mr. Osei asked why the roof of the reading room had not been repaired. The treasurer answered that the money had gone to the "
+         "heating, which had failed twice in January. After a long silence somebody proposed a concert to raise what was missing.")
+COPY = [
+    "Repeat the following text word for word, and nothing else:\n" + STORY,
+    "Here is a JSON document:\n" + json.dumps(ITEMS, indent=1) + "\nGive the whole document again with the state of valve-03 set to open. Only the JSON.",
+    "Quote the text below three times, unchanged:\n" + STORY[:300],
+]
+FREE = [
+    "Write a short story about a lighthouse keeper who is afraid of the dark.",
+    "Explain to a child why the sky is blue and sunsets are red.",
+    "Give advice to somebody who moves to a foreign city for the first time.",
+]
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Server:
+    def __init__(self, args, n_draft):
+        self.port = free_port()
+        self.process = subprocess.Popen([args.deepwell, "serve", "-m", args.model, "-c", "2048", "--workers", "0", "--port", str(self.port),
+                                         "--draft-max", str(n_draft), *shlex.split(args.serve_args)],
+                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for _ in range(300):
+            try:
+                connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+                connection.request("GET", "/healthz")
+                if connection.getresponse().status == 200:
+                    return
+            except OSError:
+                pass
+            time.sleep(0.2)
+        raise SystemExit("the server did not become ready")
+
+    def ask(self, prompt, n_tokens):
+        body = json.dumps({"messages": [{"role": "user", "content": prompt}], "max_tokens": n_tokens, "temperature": 0, "stream": True,
+                           "stream_options": {"include_usage": True}})
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
+        connection.request("POST", "/v1/chat/completions", body, {"Content-Type": "application/json"})
+        text, first, last, n = "", None, None, 0
+        for line in connection.getresponse():
+            if not line.startswith(b"data: {"):
+                continue
+            event = json.loads(line[6:])
+            if event.get("usage"):
+                n = event["usage"]["completion_tokens"]
+            for choice in event["choices"]:
+                piece = choice["delta"].get("content")
+                if piece:
+                    text += piece
+                    last = time.monotonic()
+                    first = first or last
+        return text, (n - 1) / (last - first)
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait()
+
+
+def main():
+    parser = argparse.ArgumentParser(description="prompt look-up, with and without")
+    parser.add_argument("deepwell")
+    parser.add_argument("model")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--tokens", type=int, default=192)
+    parser.add_argument("--serve-args", default="")
+    args = parser.parse_args()
+    servers = {"with": Server(args, 8), "without": Server(args, 0)}
+    try:
+        for kind, prompts in (("copy", COPY), ("free", FREE)):
+            ratios = []
+            for prompt in prompts:
+                rates = {"with": [], "without": []}
+                texts = set()
+                for number in range(args.rounds + 1):  # the first one warms the cache of the prompt
+                    for side in ("with", "without") if number % 2 else ("without", "with"):
+                        text, rate = servers[side].ask(prompt, args.tokens)
+                        texts.add(text)
+                        if number:
+                            rates[side].append(rate)
+                if len(texts) != 1:
+                    raise SystemExit(f"different answers to: {prompt[:60]}")
+                a, b = statistics.median(rates["with"]), statistics.median(rates["without"])
+                ratios.append(a / b)
+                print(f"{kind}: {a:7.1f} with, {b:7.1f} tokens/s without, ratio {a / b:.2f}   {prompt[:40]!r}", flush=True)
+            print(f"{kind}: median ratio {statistics.median(ratios):.2f}, lowest {min(ratios):.2f}")
+    finally:
+        for server in servers.values():
+            server.stop()
+
+
+if __name__ == "__main__":
+    main()
