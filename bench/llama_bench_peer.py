@@ -9,12 +9,12 @@
 # machine that slows down with time slows both. --busy-core pins a loop that never sleeps to a core meanwhile.
 import argparse
 import json
-import os
 import re
 import shlex
-import signal
 import statistics
 import subprocess
+
+from busy_core import busy_core
 
 TEST = re.compile(r"(pp|tg)(\d+)(?:@(\d+))?$")
 
@@ -53,15 +53,6 @@ def run_peer(args, threads, test):
     return {"rate": results[-1]["avg_ts"]}
 
 
-def busy_loop(core):
-    child = os.fork()
-    if child == 0:
-        os.sched_setaffinity(0, {core})
-        while True:
-            pass
-    return child
-
-
 def main():
     parser = argparse.ArgumentParser(description="deepwell bench against a llama-bench")
     parser.add_argument("deepwell")
@@ -74,9 +65,8 @@ def main():
     parser.add_argument("--busy-core", type=int)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
-    child = busy_loop(args.busy_core) if args.busy_core is not None else None
     rows = []
-    try:
+    with busy_core(args.busy_core):
         for threads in args.threads:
             for test in args.tests:
                 ours, peers = [], []
@@ -95,10 +85,6 @@ def main():
                     share = f"   {row['percent_of_peak']:.0f} % of {row['peak_gbps']:.1f} GB/s" if "percent_of_peak" in row else ""
                     print(f"{threads} thread(s) {test:>10}: deepwell {row['deepwell']:8.1f}, peer {row['peer']:8.1f} tokens/s, ratio "
                           f"{row['ratio']:.2f}   ({min(a):.1f}-{max(a):.1f}, {min(b):.1f}-{max(b):.1f}){share}", flush=True)
-    finally:
-        if child:
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
     if args.json:
         print(json.dumps(rows))
 

@@ -7,11 +7,14 @@
 import argparse
 import http.client
 import json
+import pathlib
 import shlex
-import socket
+import shutil
 import statistics
-import subprocess
+import tempfile
 import time
+
+from live_system import LiveSystem
 
 ITEMS = [{"id": i, "name": f"valve-{i:02d}", "state": "closed" if i % 3 else "open", "pressure_kpa": 200 + 17 * i} for i in range(12)]
 STORY = ("The committee met on Tuesday in the old library. Mrs. Keller opened the meeting at nine and read the minutes of the last one. "
@@ -29,29 +32,7 @@ FREE = [
 ]
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-class Server:
-    def __init__(self, args, n_draft):
-        self.port = free_port()
-        self.process = subprocess.Popen([args.deepwell, "serve", "-m", args.model, "-c", "2048", "--workers", "0", "--port", str(self.port),
-                                         "--draft-max", str(n_draft), *shlex.split(args.serve_args)],
-                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        for _ in range(300):
-            try:
-                connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
-                connection.request("GET", "/healthz")
-                if connection.getresponse().status == 200:
-                    return
-            except OSError:
-                pass
-            time.sleep(0.2)
-        raise SystemExit("the server did not become ready")
-
+class Server(LiveSystem):
     def ask(self, prompt, n_tokens):
         body = json.dumps({"messages": [{"role": "user", "content": prompt}], "max_tokens": n_tokens, "temperature": 0, "stream": True,
                            "stream_options": {"include_usage": True}})
@@ -72,10 +53,6 @@ class Server:
                     first = first or last
         return text, (n - 1) / (last - first)
 
-    def stop(self):
-        self.process.terminate()
-        self.process.wait()
-
 
 def main():
     parser = argparse.ArgumentParser(description="prompt look-up, with and without")
@@ -85,8 +62,12 @@ def main():
     parser.add_argument("--tokens", type=int, default=192)
     parser.add_argument("--serve-args", default="")
     args = parser.parse_args()
-    servers = {"with": Server(args, 8), "without": Server(args, 0)}
+    flags = ["-m", args.model, "-c", "2048", "--workers", "0", *shlex.split(args.serve_args)]
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="lookup-"))
+    servers = {}
     try:
+        for name, n_draft in (("with", 8), ("without", 0)):
+            servers[name] = Server(args.deepwell, folder / name, [*flags, "--draft-max", str(n_draft)], name)
         for kind, prompts in (("copy", COPY), ("free", FREE)):
             ratios = []
             for prompt in prompts:
@@ -107,6 +88,7 @@ def main():
     finally:
         for server in servers.values():
             server.stop()
+        shutil.rmtree(folder)
 
 
 if __name__ == "__main__":

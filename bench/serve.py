@@ -21,7 +21,6 @@ import json
 import os
 import shlex
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -29,22 +28,10 @@ import time
 import urllib.error
 import urllib.request
 
+from busy_core import busy_core
+from live_system import free_port
+
 READY_S = 120
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def busy_loop(core):
-    child = os.fork()
-    if child == 0:
-        os.sched_setaffinity(0, {core})
-        while True:
-            pass
-    return child
 
 
 class Server:
@@ -247,7 +234,7 @@ def main():
     sources = [(name, source) for name, source in (("ours", args.ours), ("peer", args.peer)) if source]
     if not sources:
         parser.error("--ours or --peer says what to measure")
-    sides, child = [], None
+    sides = []
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # a `timeout` must leave no servers behind
     try:
         for name, source in sources:
@@ -256,12 +243,9 @@ def main():
         if args.scenario != "fair":
             for side in sides:  # what a first request alone costs
                 bench.load(side, "--streams", 1, "--total", 1)
-        child = busy_loop(args.busy_core) if args.busy_core is not None else None
-        rows = getattr(bench, f"run_{args.scenario}")()
+        with busy_core(args.busy_core):
+            rows = getattr(bench, f"run_{args.scenario}")()
     finally:
-        if child:
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
         for side in sides:
             side.stop()
     if args.json:
