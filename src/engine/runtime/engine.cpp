@@ -29,12 +29,8 @@ Result<std::unique_ptr<Engine>> Engine::open(EngineOptions options, Log& log) {
   options.load.n_sequences =
       std::max(1U, options.n_longest == 0 ? options.n_parallel : options.n_longest);
   if (options.crash_page != nullptr) options.crash_page->end_step();  // no step runs yet
-  std::uint32_t& n_threads = options.load.n_threads;
-  if (n_threads == 0) n_threads = n_usable_cpus();
-  std::uint32_t& n_max_rows = options.load.n_max_rows;
-  if (n_max_rows == 0) n_max_rows = default_max_rows(n_threads);
   // A step must hold a row of everybody who decodes, and still some of a prompt.
-  n_max_rows = std::max(n_max_rows, options.n_parallel + options.n_mixed_budget_tok);
+  options.load.n_min_rows = options.n_parallel + options.n_mixed_budget_tok;
   if (options.load.log == nullptr) options.load.log = &log;
   if (options.load.content_sha256.empty()) options.load.content_sha256 = options.content_sha256;
   DW_ASSIGN(LoadedModel model, LoadedModel::load(options.load));

@@ -119,7 +119,8 @@ Result<LoadedModel> load_with(const LoadOptions& options) {
   DW_ASSIGN(auto image, open_image(options, content_sha256, image_file));
   const std::uint32_t n_threads = options.n_threads == 0 ? n_usable_cpus() : options.n_threads;
   const std::uint32_t n_max_rows =
-      options.n_max_rows == 0 ? default_max_rows(n_threads) : options.n_max_rows;
+      std::max(options.n_min_rows,
+               options.n_max_rows == 0 ? default_max_rows(n_threads) : options.n_max_rows);
   auto device = std::make_unique<CpuDevice>(
       CpuDeviceOptions{
           .isa = isa, .n_threads = n_threads, .n_max_rows = n_max_rows, .n_max_ctx_tok = n_ctx_tok},

@@ -25,6 +25,7 @@ struct LoadOptions {
   std::uint32_t n_threads = 0;    // 0: as many as this process may use
   std::uint32_t n_ctx_tok = 0;    // longest sequence; 0: the model's own, at most kDefaultCtxTok
   std::uint32_t n_sequences = 1;  // so many of the longest sequence should fit the arena at once
+  std::uint32_t n_min_rows = 0;   // that a step must be able to hold, whatever n_max_rows says
   std::uint32_t n_max_rows = 0;   // rows of a step at most; 0: default_max_rows()
   KvType kv_type = KvType::kF16;
   std::optional<Isa> isa;  // none: the best, or what DEEPWELL_FORCE_ISA says
