@@ -68,12 +68,13 @@ ClusterGenerator::Core::Worker* ClusterGenerator::Core::choose(Flight& flight) {
   for (const auto& [id, worker] : workers_) {
     if (!worker.is_eligible()) continue;
     const RoundRobinPeer& rules = rules_[worker.peer];
-    const std::uint32_t n_more = !worker.pace.is_slow && lacks_its_part(worker, flight)
-                                     ? std::min(worker.n_parallel, worker.n_max_waiting)
-                                     : 0;
-    const bool is_full = worker.flights.size() >= n_places(worker, needs_free_place) + n_more;
-    if (rules.is_down || is_full) continue;
-    if (flight.attempt_on(id) != nullptr || flight.was_refused_by(id)) continue;
+    if (rules.is_down || flight.attempt_on(id) != nullptr || flight.was_refused_by(id)) continue;
+    const std::size_t n_own_places = n_places(worker, needs_free_place);
+    const std::size_t n_beyond = std::min(worker.n_parallel, worker.n_max_waiting);
+    const bool has_place = worker.flights.size() < n_own_places ||
+                           (worker.flights.size() < n_own_places + n_beyond &&
+                            !worker.pace.is_slow && lacks_its_part(worker, flight));
+    if (!has_place) continue;
     candidates.push_back(
         {.id = id,
          .n_assigned = static_cast<std::uint32_t>(worker.flights.size()),

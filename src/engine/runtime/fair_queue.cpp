@@ -64,18 +64,20 @@ void FairQueue::count(const Sequence& sequence, int n) {
   if (!is_background(sequence)) n_wanted_ += change;
 }
 
+std::deque<std::unique_ptr<Sequence>>& FairQueue::enter_line(const Sequence& sequence) {
+  Tenant& tenant = enter(sequence);
+  count(sequence, 1);
+  return tenant.waiting[line_of(sequence)];
+}
+
 void FairQueue::add(std::unique_ptr<Sequence> sequence, std::int64_t now_ms) {
   sequence->waiting_since_ms = now_ms;
-  Tenant& tenant = enter(*sequence);
-  count(*sequence, 1);
-  auto& line = tenant.waiting[line_of(*sequence)];
+  auto& line = enter_line(*sequence);
   line.push_back(std::move(sequence));
 }
 
 void FairQueue::add_again(std::unique_ptr<Sequence> sequence) {
-  Tenant& tenant = enter(*sequence);
-  count(*sequence, 1);
-  auto& line = tenant.waiting[line_of(*sequence)];
+  auto& line = enter_line(*sequence);
   line.push_front(std::move(sequence));
 }
 

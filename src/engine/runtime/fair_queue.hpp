@@ -70,6 +70,7 @@ class FairQueue {
     return tenants_.at(sequence.request.tenant);
   }
   Tenant& enter(const Sequence& sequence);
+  std::deque<std::unique_ptr<Sequence>>& enter_line(const Sequence& sequence);
   void count(const Sequence& sequence, int n);
   double smallest_served() const;
   double present_weight() const;

@@ -2,11 +2,8 @@
 #include "engine/runtime/scheduler.hpp"
 
 #include <algorithm>
-#include <iterator>
 #include <tuple>
 #include <utility>
-
-#include "base/check.hpp"
 
 namespace deepwell::engine {
 

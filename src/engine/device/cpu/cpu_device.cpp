@@ -159,10 +159,8 @@ std::uint32_t CpuDevice::n_panel_rows(const ActSlot& act, std::uint32_t n_min_pa
   const std::size_t n_fitting = kPanelBytes / (act.n_q8_blocks * sizeof(Q8Block));
   const std::uint32_t n_most =
       std::clamp(static_cast<std::uint32_t>(n_fitting), Q8Tile::kTokens, kMaxPanelRows);
-  // A step may have no rows whose logits are wanted.
-  const std::uint32_t n_rows = std::max(n_rows_, 1U);
-  const std::uint32_t n_panels = std::max(ceil_div(n_rows, n_most), n_min_panels);
-  return round_up(ceil_div(n_rows, n_panels), Q8Tile::kTokens);
+  const std::uint32_t n_panels = std::max(ceil_div(n_rows_, n_most), n_min_panels);
+  return round_up(ceil_div(n_rows_, n_panels), Q8Tile::kTokens);
 }
 
 /// Row groups [begin, end), counted over all outs, times n_rows rows.
