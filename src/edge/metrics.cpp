@@ -92,6 +92,12 @@ struct Metrics::Model {
                                           "Unfinished answers of other servers that went on");
   prometheus::Gauge& n_abandoned =
       gauge("deepwell:answers_abandoned_total", "Answers stopped because nobody wanted them");
+  prometheus::Gauge& n_preempted = gauge("deepwell:num_preemptions_total",
+                                         "Running generations that had to wait again for memory");
+  prometheus::Gauge& n_draft =
+      gauge("deepwell:spec_decode_num_draft_tokens_total", "Tokens that were guessed ahead");
+  prometheus::Gauge& n_right_draft = gauge("deepwell:spec_decode_num_accepted_tokens_total",
+                                           "Guessed tokens that were the chosen ones");
   prometheus::Gauge& n_turns_prepared =
       gauge("deepwell:turn_cache_prepared_total", "Next turns whose beginning was computed");
   prometheus::Gauge& n_turns_interrupted =
@@ -195,6 +201,9 @@ std::string Metrics::render(const ServiceGauges& gauges) const {
     now->n_blocks_used.Set(status.n_kv_blocks_used);
     now->n_blocks.Set(status.n_kv_blocks);
     now->n_steps.Set(static_cast<double>(status.n_steps));
+    now->n_preempted.Set(static_cast<double>(status.n_preempted));
+    now->n_draft.Set(static_cast<double>(status.n_draft_tok));
+    now->n_right_draft.Set(static_cast<double>(status.n_right_draft_tok));
     const double age_s = static_cast<double>(status.last_step_age_ms) / 1000.0;
     now->step_age.Set(status.n_running > 0 ? age_s : 0.0);
     now->n_live.Set(gauges.dialogue.n_live);
@@ -203,8 +212,8 @@ std::string Metrics::render(const ServiceGauges& gauges) const {
     now->n_taken_over.Set(static_cast<double>(gauges.dialogue.n_taken_over));
     now->n_abandoned.Set(static_cast<double>(gauges.dialogue.n_abandoned));
     now->n_turns_prepared.Set(static_cast<double>(gauges.dialogue.n_turns_prepared));
-    if (gauges.balance) now->set(*gauges.balance);
     now->n_turns_interrupted.Set(static_cast<double>(gauges.dialogue.n_turns_interrupted));
+    if (gauges.balance) now->set(*gauges.balance);
   }
   state_->is_degraded.Set(gauges.is_journal_degraded ? 1 : 0);
   std::ostringstream out;

@@ -54,6 +54,9 @@ TEST(Metrics, ShowsLatenciesAndTheEnginesState) {
   status.n_waiting = 2;
   status.n_kv_blocks = 100;
   status.n_kv_blocks_used = 42;
+  status.n_preempted = 3;
+  status.n_draft_tok = 20;
+  status.n_right_draft_tok = 15;
   const std::string text = metrics.render(gauges);
   EXPECT_TRUE(has_line(text, R"(deepwell:time_to_first_token_seconds_count{model_name="m"} 1)"))
       << text;
@@ -62,6 +65,12 @@ TEST(Metrics, ShowsLatenciesAndTheEnginesState) {
   EXPECT_TRUE(has_line(text, R"(deepwell:num_requests_running{model_name="m"} 3)")) << text;
   EXPECT_TRUE(has_line(text, R"(deepwell:num_requests_waiting{model_name="m"} 2)")) << text;
   EXPECT_TRUE(has_line(text, R"(deepwell:kv_blocks_used{model_name="m"} 42)")) << text;
+  EXPECT_TRUE(has_line(text, R"(deepwell:num_preemptions_total{model_name="m"} 3)")) << text;
+  EXPECT_TRUE(has_line(text, R"(deepwell:spec_decode_num_draft_tokens_total{model_name="m"} 20)"))
+      << text;
+  EXPECT_TRUE(
+      has_line(text, R"(deepwell:spec_decode_num_accepted_tokens_total{model_name="m"} 15)"))
+      << text;
 }
 
 }  // namespace

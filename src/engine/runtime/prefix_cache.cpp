@@ -88,8 +88,11 @@ void PrefixCache::take_prefix(Sequence& sequence) {
   const std::uint32_t n_found = std::min(sequence.n_named_blocks * kKvBlockTok, n_kept);
   if (n_found <= n_computed) return;
   sequence.n_computed = n_found;
-  sequence.n_cached +=
-      std::min(n_found, sequence.n_prompt) - std::min(n_computed, sequence.n_prompt);
+  // What it finds again after a preemption was counted, or was computed.
+  const std::uint32_t n_counted = std::max(n_computed, sequence.n_reached);
+  if (n_found > n_counted)
+    sequence.n_cached +=
+        std::min(n_found, sequence.n_prompt) - std::min(n_counted, sequence.n_prompt);
 }
 
 void PrefixCache::take(std::uint32_t n, Sequence& sequence) {

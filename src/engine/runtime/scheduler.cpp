@@ -105,6 +105,7 @@ void Scheduler::preempt(Sequence& sequence) {
   // What it came with was compared already; of all that it has now only the newest token's logits are wanted.
   if (stopped->n_computed >= stopped->n_known)
     stopped->n_known = stopped->verify_begin = stopped->n_tokens();
+  stopped->n_reached = std::max(stopped->n_reached, stopped->n_computed);
   stopped->n_computed = 0;
   ++n_preempted_;
   waiting_.add_again(std::move(stopped));

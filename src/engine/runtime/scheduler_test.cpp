@@ -224,6 +224,7 @@ void simulate(std::uint32_t n_arrivals, std::uint32_t seed) {
   std::uint64_t n_cancelled = 0;
   world.on_done = [&](const Sequence& s) {
     longest_ms = std::max(longest_ms, world.now_ms - open.at(s.id));
+    EXPECT_LE(s.n_cached, s.n_prompt);
     open.erase(s.id);
   };
   while (last < n_arrivals || !open.empty()) {

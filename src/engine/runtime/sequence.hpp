@@ -31,6 +31,7 @@ struct Sequence {
   std::vector<BlockName> names;      // of leading full blocks, as far as somebody asked
   std::uint32_t n_named_blocks = 0;  // leading blocks that the arena's directory names
   std::uint32_t n_cached = 0;        // prompt tokens that needed no computing
+  std::uint32_t n_reached = 0;       // n_computed before it was preempted: cached once, or computed
 
   NgramDrafter drafter;
   std::vector<TokenId> draft;  // guesses of this step behind the newest token

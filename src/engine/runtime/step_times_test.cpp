@@ -20,6 +20,13 @@ StepWork some_work(std::mt19937& source) {
   return work;
 }
 
+void learn(StepTimes& times, std::mt19937& random, int n_steps, double speed = 1.0) {
+  for (int i = 0; i < n_steps; ++i) {
+    const StepWork work = some_work(random);
+    times.note(work, time_of(work, speed));
+  }
+}
+
 TEST(StepTimes, PredictsAMachineWithNoise) {
   StepTimes times;
   std::mt19937 random(1);
@@ -38,14 +45,8 @@ TEST(StepTimes, PredictsAMachineWithNoise) {
 TEST(StepTimes, FollowsAMachineThatBecomesSlower) {
   StepTimes times;
   std::mt19937 random(1);
-  for (int i = 0; i < 2000; ++i) {
-    const StepWork work = some_work(random);
-    times.note(work, time_of(work));
-  }
-  for (int i = 0; i < 500; ++i) {
-    const StepWork work = some_work(random);
-    times.note(work, time_of(work, 0.5));
-  }
+  learn(times, random, 2000);
+  learn(times, random, 500, 0.5);
   const StepWork work = some_work(random);
   EXPECT_NEAR(1.0, times.predict(work) / time_of(work, 0.5), 0.1);
 }
@@ -56,10 +57,7 @@ TEST(StepTimes, StaysSaneAfterTheSameStepOverAndOver) {
   for (int i = 0; i < 100'000; ++i) times.note(decode, 0.02);
   EXPECT_NEAR(0.02, times.predict(decode), 1e-4);
   std::mt19937 random(1);
-  for (int i = 0; i < 300; ++i) {
-    const StepWork work = some_work(random);
-    times.note(work, time_of(work));
-  }
+  learn(times, random, 300);
   const StepWork work = some_work(random);
   EXPECT_NEAR(1.0, times.predict(work) / time_of(work), 0.1);
 }
@@ -67,10 +65,7 @@ TEST(StepTimes, StaysSaneAfterTheSameStepOverAndOver) {
 TEST(StepTimes, FitsAPromptIntoATime) {
   StepTimes times;
   std::mt19937 random(1);
-  for (int i = 0; i < 500; ++i) {
-    const StepWork work = some_work(random);
-    times.note(work, time_of(work));
-  }
+  learn(times, random, 500);
   const StepWork decode = StepWork{}.plus(1, 500).plus(1, 700);
   const std::uint32_t n = times.n_tok_within(0.05, decode, 1000, 512);
   EXPECT_LE(times.predict(decode.plus(n, 1000)), 0.05);

@@ -134,13 +134,18 @@ void TurnCache::interrupt() {
     const std::lock_guard lock(mutex_);
     if (!generation_) return;
     cancelled = std::exchange(generation_, std::nullopt);
-    ++run_;
-    ++stats_.n_interrupted;
-    if (current_) waiting_.push_back(std::move(*current_));
-    current_.reset();
-    is_busy_ = false;
+    put_back();
   }
   generator_.cancel(*cancelled);
+}
+
+// With the lock: what is computed now waits again, and nothing more of it is heard.
+void TurnCache::put_back() {
+  ++run_;
+  ++stats_.n_interrupted;
+  if (current_) waiting_.push_back(std::move(*current_));
+  current_.reset();
+  is_busy_ = false;
 }
 
 void TurnCache::start_soon() {
@@ -202,13 +207,7 @@ void TurnCache::start_one() {
       current_.reset();
       is_busy_ = false;
     }
-    if (is_late) {
-      ++run_;
-      ++stats_.n_interrupted;
-      if (current_) waiting_.push_back(std::move(*current_));
-      current_.reset();
-      is_busy_ = false;
-    }
+    if (is_late) put_back();
   }
   if (is_late) generator_.cancel(*id);
 }

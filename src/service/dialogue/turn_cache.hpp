@@ -85,6 +85,7 @@ class TurnCache final : public std::enable_shared_from_this<TurnCache> {
   Status prepare(Waiting& next) const;
   void on_event(std::uint64_t run, const engine::GenerationEvent& event);
   void interrupt();
+  void put_back();
 
   engine::Generator& generator_;
   Executor& pool_;
