@@ -1,6 +1,8 @@
 // Encoding and decoding; bpe_tokenizer_create.cpp builds the tables used here.
 #include "engine/tokenizer/bpe_tokenizer.hpp"
 
+#include "engine/tokenizer/byte_alphabet.hpp"
+
 namespace deepwell::engine {
 namespace {
 
@@ -90,24 +92,30 @@ bool BpeTokenizer::has(TokenId id) const {
   return id >= 0 && static_cast<std::size_t>(id) < vocabulary_.tokens.size();
 }
 
-std::string_view BpeTokenizer::bytes_of(TokenId id, bool show_specials) const {
+std::string BpeTokenizer::token_bytes(TokenId id, bool show_specials) const {
   if (!has(id)) return {};
   const auto t = static_cast<std::size_t>(id);
   const TokenKind kind = vocabulary_.kinds[t];
-  const bool is_text =
-      kind == TokenKind::kNormal || kind == TokenKind::kByte || kind == TokenKind::kUserDefined;
-  if (!is_text && !show_specials) return {};
-  return bytes_[t];
-}
-
-std::string BpeTokenizer::token_bytes(TokenId id, bool show_specials) const {
-  return std::string(bytes_of(id, show_specials));
+  if (kind == TokenKind::kUserDefined) return std::string(vocabulary_.tokens[t]);
+  if (is_ordinary(kind)) return unspell_bytes(vocabulary_.tokens[t]);
+  return show_specials ? std::string(vocabulary_.tokens[t]) : std::string();
 }
 
 std::string BpeTokenizer::decode(std::span<const TokenId> ids, bool show_specials) const {
   std::string text;
-  for (const TokenId id : ids) text += bytes_of(id, show_specials);
+  for (const TokenId id : ids) text += token_bytes(id, show_specials);
   return text;
+}
+
+StringList BpeTokenizer::merges() const {
+  const auto spelling = [this](TokenId id) {
+    return vocabulary_.tokens[static_cast<std::size_t>(id)];
+  };
+  StringList spelled;
+  for (const BpeMerge& merge : merger_.merges()) {
+    spelled.push_back(std::string(spelling(merge.left)).append(" ").append(spelling(merge.right)));
+  }
+  return spelled;
 }
 
 std::optional<TokenId> BpeTokenizer::special_id(std::string_view spelling) const {

@@ -37,6 +37,7 @@ class BpeTokenizer final : public Tokenizer {
   bool is_end(TokenId id) const override;
   std::uint32_t n_vocab() const override;
   const Vocabulary& vocabulary() const override { return vocabulary_; }
+  StringList merges() const override;
 
  private:
   struct Scratch {
@@ -47,23 +48,21 @@ class BpeTokenizer final : public Tokenizer {
   explicit BpeTokenizer(Vocabulary vocabulary) : vocabulary_(std::move(vocabulary)) {}
 
   // The steps of create(), in this order.
-  void fill_bytes();
   Status fill_specials();
   Status fill_merges();
   void fill_words();
   void fill_ends();
 
   bool has(TokenId id) const;
-  std::string_view bytes_of(TokenId id, bool show_specials) const;
   void append_plain(std::string_view text, Scratch& scratch, std::vector<TokenId>& ids) const;
 
-  Vocabulary vocabulary_;
+  Vocabulary vocabulary_;  // less its merges, once `merger_` has them
   const PreTokenizer* pretokenizer_ = nullptr;
-  StringList bytes_;  // [n_vocab] of each token
   SpecialTrie specials_;
   BpeMerger merger_;
-  std::unordered_map<std::string_view, TokenId>
-      id_of_word_;            // only if the pre-tokenizer takes whole words
+  // Only if the pre-tokenizer takes whole words: the bytes of ordinary tokens, and their ids.
+  StringList words_;
+  std::unordered_map<std::string_view, TokenId> id_of_word_;
   std::vector<bool> is_end_;  // [n_vocab]
 };
 

@@ -13,8 +13,6 @@ namespace {
 
 using IdOfSpelling = std::unordered_map<std::string_view, TokenId>;
 
-bool is_ordinary(TokenKind kind) { return kind == TokenKind::kNormal || kind == TokenKind::kByte; }
-
 bool is_special(TokenKind kind) {
   return kind == TokenKind::kControl || kind == TokenKind::kUnknown ||
          kind == TokenKind::kUserDefined;
@@ -150,23 +148,11 @@ Result<std::unique_ptr<Tokenizer>> BpeTokenizer::create(Vocabulary vocabulary) {
   }
   auto tokenizer = std::unique_ptr<BpeTokenizer>(new BpeTokenizer(std::move(vocabulary)));
   tokenizer->pretokenizer_ = pretokenizer;
-  tokenizer->fill_bytes();
   DW_TRY(tokenizer->fill_specials());
   DW_TRY(tokenizer->fill_merges());
   if (pretokenizer->takes_whole_words) tokenizer->fill_words();
   tokenizer->fill_ends();
   return std::unique_ptr<Tokenizer>(std::move(tokenizer));
-}
-
-void BpeTokenizer::fill_bytes() {
-  bytes_.reserve(vocabulary_.tokens.size(), vocabulary_.tokens.n_bytes());
-  for (std::size_t t = 0; t < vocabulary_.tokens.size(); ++t) {
-    const std::string_view spelling = vocabulary_.tokens[t];
-    // Special tokens are spelled as they are; so is, by convention, a token with characters outside
-    // the alphabet.
-    const auto bytes = is_ordinary(vocabulary_.kinds[t]) ? unspell_bytes(spelling) : std::nullopt;
-    bytes_.push_back(bytes ? std::string_view(*bytes) : spelling);
-  }
 }
 
 Status BpeTokenizer::fill_specials() {
@@ -190,15 +176,18 @@ Status BpeTokenizer::fill_merges() {
   DW_ASSIGN(const auto ids_of_byte, byte_ids(ordinary));
   DW_ASSIGN(const auto merges, merge_ids(vocabulary_, ordinary));
   merger_ = BpeMerger(ids_of_byte, merges);
+  const StringList dropped = std::move(vocabulary_.merges);
   return {};
 }
 
 void BpeTokenizer::fill_words() {
-  id_of_word_.reserve(vocabulary_.tokens.size());
-  for (std::size_t t = 0; t < vocabulary_.tokens.size(); ++t) {
+  const std::size_t n_vocab = vocabulary_.tokens.size();
+  words_.reserve(n_vocab, vocabulary_.tokens.n_bytes());  // views into it last
+  id_of_word_.reserve(n_vocab);
+  for (std::size_t t = 0; t < n_vocab; ++t) {
     if (!is_ordinary(vocabulary_.kinds[t])) continue;
-    const auto id = static_cast<TokenId>(t);
-    id_of_word_.emplace(bytes_of(id, false), id);
+    words_.push_back(unspell_bytes(vocabulary_.tokens[t]));
+    id_of_word_.emplace(words_[words_.size() - 1], static_cast<TokenId>(t));
   }
 }
 

@@ -41,17 +41,17 @@ std::string spell_byte(std::uint8_t byte) {
   return {static_cast<char>(0xC0 | (c >> 6)), static_cast<char>(0x80 | (c & 0x3F))};
 }
 
-std::optional<std::string> unspell_bytes(std::string_view spelling) {
+std::string unspell_bytes(std::string_view spelling) {
   std::string bytes;
   bytes.reserve(spelling.size());
-  while (!spelling.empty()) {
-    const Utf8Step step = utf8_step(spelling);
-    if (step.kind != Utf8Step::Kind::kCharacter) return std::nullopt;
-    if (step.code_point >= kAlphabet.byte_of_char.size()) return std::nullopt;
-    const std::int16_t byte = kAlphabet.byte_of_char[step.code_point];
-    if (byte < 0) return std::nullopt;
-    bytes.push_back(static_cast<char>(byte));
-    spelling.remove_prefix(step.n_bytes);
+  for (std::string_view rest = spelling; !rest.empty();) {
+    const Utf8Step step = utf8_step(rest);
+    const bool is_known = step.kind == Utf8Step::Kind::kCharacter &&
+                          step.code_point < kAlphabet.byte_of_char.size() &&
+                          kAlphabet.byte_of_char[step.code_point] >= 0;
+    if (!is_known) return std::string(spelling);
+    bytes.push_back(static_cast<char>(kAlphabet.byte_of_char[step.code_point]));
+    rest.remove_prefix(step.n_bytes);
   }
   return bytes;
 }

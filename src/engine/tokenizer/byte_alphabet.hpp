@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <string_view>
 
@@ -13,8 +12,8 @@ namespace deepwell::engine {
 /// "Ġ", a line feed "Ċ").
 std::string spell_byte(std::uint8_t byte);
 
-/// The bytes that a vocabulary's spelling stands for; nothing if it has a character outside the
-/// alphabet.
-std::optional<std::string> unspell_bytes(std::string_view spelling);
+/// The bytes that a vocabulary's spelling stands for: by convention itself, if it has a character
+/// outside the alphabet.
+std::string unspell_bytes(std::string_view spelling);
 
 }  // namespace deepwell::engine

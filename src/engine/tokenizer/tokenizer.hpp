@@ -24,6 +24,11 @@ enum class TokenKind : std::uint8_t {
   kByte = 6
 };
 
+/// What text is made of: special tokens are all others.
+constexpr bool is_ordinary(TokenKind kind) {
+  return kind == TokenKind::kNormal || kind == TokenKind::kByte;
+}
+
 /// The vocabulary as the model file states it (GGUF keys tokenizer.ggml.*). Plain data.
 struct Vocabulary {
   std::string model;             // "gpt2": byte-level BPE
@@ -81,7 +86,10 @@ class Tokenizer {
   /// Whether the token ends an answer (eos, eot, eom, ...).
   virtual bool is_end(TokenId id) const = 0;
   virtual std::uint32_t n_vocab() const = 0;
+  /// What it was made from, but for the merges.
   virtual const Vocabulary& vocabulary() const = 0;
+  /// Vocabulary::merges, those that it uses; made anew at each call.
+  virtual StringList merges() const { return {}; }
 
   /// Errors: kInvalidArgument for a vocabulary that contradicts itself, kUnimplemented for a model
   /// or pre-tokenizer that is not supported.

@@ -25,6 +25,7 @@ void CpuDevice::begin_step(const Step& step) {
   n_rows_ = static_cast<std::uint32_t>(step.tokens.size());
   DW_CHECK(n_rows_ <= options_.n_max_rows, "a step holds at most n_max_rows rows");
   attention_plan_.tasks.clear();
+  last_act_ = 0;  // each step uses each slot for the same, so a narrow one's memory stays untouched
   for (std::uint32_t s = 0; s < step.sequences.size(); ++s) {
     const StepSequence& sequence = step.sequences[s];
     for (std::uint32_t r = 0; r < sequence.n_rows; ++r) row_sequence_[sequence.row_begin + r] = s;
