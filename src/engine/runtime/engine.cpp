@@ -18,6 +18,19 @@ namespace deepwell::engine {
 
 namespace {
 
+constexpr std::chrono::microseconds kShortWait{500};
+constexpr std::chrono::milliseconds kLastSpill{2'000};
+constexpr std::uint64_t kStepSpillBytes = 1 << 20;  // copied between two steps, at least a block
+
+std::unique_ptr<BlockSpill> make_spill(const EngineOptions& options, const LoadedModel& model,
+                                       const ModelDescription& description, Log& log) {
+  if (options.block_store == nullptr) return nullptr;
+  return std::make_unique<BlockSpill>(options.block_store,
+                                      BlockSpillOptions{.fingerprint = description.fingerprint,
+                                                        .block_bytes = model.arena.block_bytes()},
+                                      log);
+}
+
 std::int64_t steady_ms() {
   using namespace std::chrono;
   return duration_cast<milliseconds>(steady_clock::now().time_since_epoch()).count();
@@ -47,7 +60,8 @@ Engine::Engine(EngineOptions options, Log& log, LoadedModel model, ModelDescript
       log_(log),
       model_(std::move(model)),
       description_(std::move(description)),
-      cache_(model_.arena, model_.blocks, description_.fingerprint),
+      spill_(make_spill(options_, model_, description_, log_)),
+      cache_(model_.arena, model_.blocks, description_.fingerprint, spill_.get()),
       scheduler_({.n_parallel = options_.n_parallel,
                   .n_max_rows = model_.device->n_max_rows(),
                   .n_ctx_tok = model_.n_ctx_tok,
@@ -161,6 +175,7 @@ Status Engine::attach(GenerationId id, std::uint32_t from, std::shared_ptr<Gener
 }
 
 GeneratorStatus Engine::status() const {
+  const BlockSpillCounters spilled = spill_ != nullptr ? spill_->counters() : BlockSpillCounters();
   return {.n_running = n_running_.load(),
           .n_waiting = n_waiting_.load(),
           .n_kv_blocks_used = n_blocks_used_.load(),
@@ -171,6 +186,10 @@ GeneratorStatus Engine::status() const {
           .n_preempted = n_preempted_.load(),
           .n_draft_tok = n_draft_tok_.load(),
           .n_right_draft_tok = n_right_draft_tok_.load(),
+          .n_blocks_saved = spilled.n_saved,
+          .n_blocks_loaded = spilled.n_loaded,
+          .n_blocks_refused = spilled.n_refused,
+          .kv_disk_bytes = spilled.used_bytes,
           .n_layers_done = model_.device->n_layers_done(),
           .last_step_age_ms = steady_ms() - last_step_ms_.load()};
 }
@@ -178,21 +197,23 @@ GeneratorStatus Engine::status() const {
 // --- the engine's thread ---------------------------------------------------------------------------------------------
 
 void Engine::thread_main() {
-  while (take_commands(scheduler_.n_running() + scheduler_.n_waiting() == 0)) {
+  const auto n_step_copies = static_cast<std::uint32_t>(
+      std::max<std::uint64_t>(1, kStepSpillBytes / model_.arena.block_bytes()));
+  Wait wait = Wait::kLong;
+  while (take_commands(wait)) {
+    bool has_step = false;
     try {
-      if (scheduler_.schedule(batch_, pieces_, steady_ms()) && begin_step()) {
-        const auto start = std::chrono::steady_clock::now();
-        if (model_.forward(batch_, &is_step_unwanted_)) {
-          scheduler_.note_time(
-              std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
-          commit();
-        }
-        end_step();
-      }
+      has_step = run_step();
+      cache_.spill(is_idle() ? UINT32_MAX : n_step_copies);
     } catch (const std::exception& e) {
       end_step();
       log_.error("engine step failed: ", e.what());
       fail_all(internal_error(concat("the engine failed: ", e.what(), "; try again")));
+    }
+    if (is_idle()) {
+      wait = cache_.has_to_spill() ? Wait::kShort : Wait::kLong;
+    } else {
+      wait = has_step ? Wait::kNone : Wait::kShort;
     }
     publish();
   }
@@ -200,19 +221,44 @@ void Engine::thread_main() {
   publish();
   DW_CHECK(scheduler_.n_blocks_used() == 0 && cache_.check_integrity(),
            "whoever took blocks gave them back, and their names are true");
+  spill_last_blocks();
+}
+
+/// False if there was nothing to compute.
+bool Engine::run_step() {
+  if (!scheduler_.schedule(batch_, pieces_, steady_ms())) return false;
+  if (!begin_step()) return true;
+  const auto start = std::chrono::steady_clock::now();
+  if (model_.forward(batch_, &is_step_unwanted_)) {
+    scheduler_.note_time(
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    commit();
+  }
+  end_step();
+  return true;
+}
+
+void Engine::spill_last_blocks() {
+  const auto end = std::chrono::steady_clock::now() + kLastSpill;
+  while (cache_.has_to_spill() && std::chrono::steady_clock::now() < end) {
+    cache_.spill(UINT32_MAX);
+    if (cache_.has_to_spill()) std::this_thread::sleep_for(kShortWait);
+  }
 }
 
 /// Waits for mail if there is nothing else to do. False once the engine stops.
-bool Engine::take_commands(bool may_wait) {
+bool Engine::take_commands(Wait wait) {
   std::vector<CommandMessage> commands;
   bool goes_on = true;
   {
     std::unique_lock lock(mutex_);
-    if (may_wait) has_mail_.wait(lock, [this] { return is_stopping_ || !mailbox_.empty(); });
+    const auto has_news = [this] { return is_stopping_ || !mailbox_.empty(); };
+    if (wait == Wait::kLong) has_mail_.wait(lock, has_news);
+    if (wait == Wait::kShort) has_mail_.wait_for(lock, kShortWait, has_news);
     goes_on = !is_stopping_;
     commands.swap(mailbox_);  // when stopping too: whoever was queued must hear of it
   }
-  if (may_wait) last_step_ms_.store(steady_ms());  // nobody waited for a step until now
+  if (wait != Wait::kNone) last_step_ms_.store(steady_ms());  // nobody waited for a step until now
   for (CommandMessage& command : commands) {
     std::visit([this](auto& message) { handle(std::move(message)); }, command);
   }

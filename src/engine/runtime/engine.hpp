@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "base/log.hpp"
+#include "engine/runtime/block_spill.hpp"
 #include "engine/runtime/crash_page.hpp"
 #include "engine/runtime/generator.hpp"
 #include "engine/runtime/loaded_model.hpp"
@@ -35,6 +36,8 @@ struct EngineOptions {
   std::uint32_t n_mixed_budget_tok = 128;  // see SchedulerOptions
   double max_slowdown = 2.0;               // see SchedulerOptions
   std::uint32_t n_max_draft_tok = 8;       // tokens guessed ahead at once; 0: none
+  // Keeps blocks beyond memory and beyond this process; may be null. Owners: whoever opened it, and the engine.
+  std::shared_ptr<BlockStore> block_store;
   CrashPage* crash_page = nullptr;  // names the sequences of the running step; outlives the engine
   // For drills and tests alone: a step with a row of this token in a prompt ends the process (SIGABRT)
   // before it commits anything, as a fault in a kernel would.
@@ -82,8 +85,14 @@ class Engine final : public Generator {
   Status post_to_live(GenerationId id, CommandMessage message);
 
   // The engine's thread.
+  /// For mail: until there is some, or only until the block store may have read or written something.
+  enum class Wait : std::uint8_t { kNone, kShort, kLong };
+
   void thread_main();
-  bool take_commands(bool may_wait);
+  bool is_idle() const { return scheduler_.n_running() + scheduler_.n_waiting() == 0; }
+  bool run_step();
+  bool take_commands(Wait wait);
+  void spill_last_blocks();
   void handle(Submit sequence);
   void handle(Cancel cancel);
   void handle(Force force);
@@ -109,6 +118,7 @@ class Engine final : public Generator {
   Log& log_;
   LoadedModel model_;
   ModelDescription description_;
+  std::unique_ptr<BlockSpill> spill_;  // may be null
   PrefixCache cache_;
   Scheduler scheduler_;
   StepBatch batch_;

@@ -52,8 +52,15 @@ class KvArena {
   static Result<KvArena> open(int fd, const KvArenaKey& key, std::uint32_t n_blocks);
 
   std::uint32_t n_blocks() const { return n_blocks_; }
+  std::uint64_t block_bytes() const { return block_bytes_; }
   /// All blocks, one after the other.
   std::span<std::byte> blocks() { return {payload_, block_bytes_ * n_blocks_}; }
+  std::span<std::byte> bytes_of(std::uint32_t block) {
+    return {payload_ + block * block_bytes_, block_bytes_};
+  }
+  std::span<const std::byte> bytes_of(std::uint32_t block) const {
+    return {payload_ + block * block_bytes_, block_bytes_};
+  }
 
   bool is_whole(std::uint32_t block) const;
   const KvBlockEntry& entry(std::uint32_t block) const { return entries_[block]; }
@@ -71,10 +78,6 @@ class KvArena {
   void set_released_at(std::uint32_t block, std::uint64_t count);
 
  private:
-  std::span<const std::byte> bytes_of(std::uint32_t block) const {
-    return {payload_ + block * block_bytes_, block_bytes_};
-  }
-
   CpuMemory memory_;
   KvBlockEntry* entries_ = nullptr;  // [n_blocks]
   std::byte* payload_ = nullptr;     // [n_blocks][block_bytes]

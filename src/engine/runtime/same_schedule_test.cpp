@@ -1,8 +1,9 @@
-// One hash over batches, budgets, the cache, preemption and guesses: the promise of same tokens, through the engine.
+// One hash over batches, budgets, the cache, the store of blocks, preemption and guesses: the promise of same tokens, through the engine.
 #include <gtest/gtest.h>
 
 #include "engine/runtime/engine.hpp"
 #include "engine/runtime/testing/collector.hpp"
+#include "engine/runtime/testing/memory_block_store.hpp"
 #include "engine/runtime/tiny_golden.hpp"
 
 namespace deepwell::engine {
@@ -10,7 +11,8 @@ namespace {
 
 struct Variant {
   std::uint32_t n_parallel, n_longest, n_max_rows, n_max_draft_tok;
-  bool is_cached;  // the answers are asked for a second time
+  bool is_cached;          // the answers are asked for a second time
+  bool is_stored = false;  // ... of another engine, which has the blocks of the first from a store
 };
 
 /// Prompts that repeat themselves, so that guesses are made; some begin alike; sampled and greedy; of two tenants.
@@ -25,14 +27,14 @@ std::vector<GenerateRequest> requests() {
                         .seed = static_cast<std::uint64_t>(i)};
     request.max_tokens = 90;
     request.ignore_end = true;
-    request.tenant = i < 6 ? "a" : "b";
+    request.tenant.assign(1, i < 6 ? 'a' : 'b');
     all.push_back(std::move(request));
   }
   return all;
 }
 
-std::vector<std::vector<TokenId>> answers(const TinyGolden& golden, const Variant& variant,
-                                          GeneratorStatus& status) {
+std::unique_ptr<Engine> open_engine(const TinyGolden& golden, const Variant& variant,
+                                    std::shared_ptr<BlockStore> store) {
   auto engine = Engine::open({.load = {.path = golden.path(),
                                        .n_threads = 2,
                                        .n_ctx_tok = 208,
@@ -41,40 +43,52 @@ std::vector<std::vector<TokenId>> answers(const TinyGolden& golden, const Varian
                               .n_parallel = variant.n_parallel,
                               .n_longest = variant.n_longest,
                               .n_mixed_budget_tok = 20,
-                              .n_max_draft_tok = variant.n_max_draft_tok},
+                              .n_max_draft_tok = variant.n_max_draft_tok,
+                              .block_store = std::move(store)},
                              null_log());
-  if (!engine) {
-    ADD_FAILURE() << engine.error().message;
-    return {};
-  }
+  if (!engine) ADD_FAILURE() << engine.error().message;
+  return std::move(engine).value();
+}
+
+std::vector<std::vector<TokenId>> answers(const TinyGolden& golden, const Variant& variant,
+                                          GeneratorStatus& status) {
+  const auto store = variant.is_stored ? std::make_shared<MemoryBlockStore>() : nullptr;
+  auto engine = open_engine(golden, variant, store);
   std::vector<std::vector<TokenId>> all;
   for (int round = variant.is_cached ? 0 : 1; round < 2; ++round) {
     all.clear();
+    if (round == 1 && variant.is_stored) {
+      engine.reset();
+      engine = open_engine(golden, variant, store);
+    }
     std::vector<std::shared_ptr<Collector>> sinks;
     for (GenerateRequest& request : requests()) {
       sinks.push_back(std::make_shared<Collector>());
-      EXPECT_TRUE((*engine)->submit(std::move(request), sinks.back()));
+      EXPECT_TRUE(engine->submit(std::move(request), sinks.back()));
     }
     for (const auto& sink : sinks) {
       sink->wait_done();
       all.push_back(sink->ids());
     }
   }
-  status = (*engine)->status();
+  status = engine->status();
   return all;
 }
 
 TEST(SameTokens, ComeOutWhateverTheSchedulerDoes) {
-  std::uint64_t n_preempted = 0, n_right = 0, n_wrong = 0;
+  std::uint64_t n_preempted = 0, n_right = 0, n_wrong = 0, n_loaded = 0;
   for (const TinyGolden& golden : read_tiny_goldens()) {
     GeneratorStatus status;
     const auto expected = answers(golden, {1, 1, 512, 0, false}, status);
     for (const Variant& variant :
          {Variant{1, 1, 512, 8, false}, Variant{4, 4, 512, 0, false}, Variant{8, 2, 64, 8, false},
-          Variant{8, 1, 24, 0, true}, Variant{6, 3, 512, 4, true}}) {
+          Variant{8, 1, 24, 0, true}, Variant{6, 3, 512, 4, true}, Variant{3, 2, 64, 4, true, true},
+          Variant{8, 1, 512, 0, true, true}}) {
       EXPECT_EQ(expected, answers(golden, variant, status))
           << golden.name << ": " << variant.n_parallel << " at once, memory for "
-          << variant.n_longest << ", " << variant.n_max_draft_tok << " guesses";
+          << variant.n_longest << ", " << variant.n_max_draft_tok << " guesses"
+          << (variant.is_stored ? ", from a store" : "");
+      n_loaded += status.n_blocks_loaded;
       n_preempted += status.n_preempted;
       n_right += status.n_right_draft_tok;
       n_wrong += status.n_draft_tok - status.n_right_draft_tok;
@@ -84,6 +98,7 @@ TEST(SameTokens, ComeOutWhateverTheSchedulerDoes) {
   EXPECT_GT(n_preempted, 20U);
   EXPECT_GT(n_right, 100U);
   EXPECT_GT(n_wrong, 100U);
+  EXPECT_GT(n_loaded, 1000U);
 }
 
 }  // namespace

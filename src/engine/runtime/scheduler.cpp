@@ -201,11 +201,12 @@ std::uint32_t Scheduler::prompt_budget(std::size_t n_decoding) const {
   return std::min(n_max, std::max(n_whole, work_.n_rows + kTileTok) - work_.n_rows);
 }
 
-/// Tokens of its prompt that it computes in this step. 0: somebody else computes the next ones just now, from whom it
-/// takes them afterwards.
+/// Tokens of its prompt that it computes in this step. 0: the next ones are being read from disk, or somebody else
+/// computes them just now, from whom it takes them afterwards.
 std::uint32_t Scheduler::next_chunk(Sequence& sequence, std::uint32_t budget) {
-  if (cache_ != nullptr && sequence.n_computed == sequence.n_named_blocks * kKvBlockTok)
-    cache_->take_prefix(sequence);
+  if (cache_ != nullptr && sequence.n_computed == sequence.n_named_blocks * kKvBlockTok &&
+      cache_->take_prefix(sequence))
+    return 0;
   std::uint32_t n_tok = std::min(budget, sequence.n_pending());
   // Chunks end with blocks, so that others can take them from there.
   const std::uint32_t n_over = (sequence.n_computed + n_tok) % kKvBlockTok;

@@ -55,7 +55,7 @@ class Scheduler {
     waiting_.add(std::move(sequence), now_ms);
   }
 
-  /// Admits whom it can and plans a step. False if there is nothing to do. Pieces stay valid until the next call of
+  /// Admits whom it can and plans a step. False if there is nothing to do now. Pieces stay valid until the next call of
   /// schedule(), finish() or remove().
   bool schedule(StepBatch& batch, std::vector<StepPiece>& pieces, std::int64_t now_ms);
 
