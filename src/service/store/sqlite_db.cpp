@@ -3,6 +3,8 @@
 
 #include <sqlite3.h>
 
+#include <utility>
+
 #include "base/concat.hpp"
 
 namespace deepwell::service {
@@ -12,9 +14,9 @@ namespace {
 // How long a statement waits for another process that writes.
 constexpr int kBusyTimeoutMs = 5000;
 
-Error error_of(sqlite3* handle, int code) {
+Error error_of(const std::string& what, sqlite3* handle, int code) {
   Error error = unavailable(
-      concat("journal: ", handle == nullptr ? sqlite3_errstr(code) : sqlite3_errmsg(handle)));
+      concat(what, ": ", handle == nullptr ? sqlite3_errstr(code) : sqlite3_errmsg(handle)));
   switch (code & 0xFF) {
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
@@ -67,13 +69,14 @@ SqliteDb::Query& SqliteDb::Query::bind_null() {
 }
 
 Result<bool> SqliteDb::Query::step() {
-  if (statement_ == nullptr) return unavailable("journal: a statement could not be prepared");
+  if (statement_ == nullptr)
+    return unavailable(concat(what_, ": a statement could not be prepared"));
   sqlite3* const handle = sqlite3_db_handle(statement_);
-  if (failure_ != SQLITE_OK) return error_of(handle, failure_);
+  if (failure_ != SQLITE_OK) return error_of(what_, handle, failure_);
   const int code = sqlite3_step(statement_);
   if (code == SQLITE_ROW) return true;
   if (code == SQLITE_DONE) return false;
-  return error_of(handle, code);
+  return error_of(what_, handle, code);
 }
 
 std::int64_t SqliteDb::Query::integer(int column) const {
@@ -97,12 +100,13 @@ SqliteDb::~SqliteDb() {
   sqlite3_close(handle_);
 }
 
-Result<std::unique_ptr<SqliteDb>> SqliteDb::open(const std::string& path) {
+Result<std::unique_ptr<SqliteDb>> SqliteDb::open(const std::string& path, std::string what) {
   auto db = std::make_unique<SqliteDb>();
+  db->what_ = std::move(what);
   constexpr int kFlags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
   const int code = sqlite3_open_v2(path.c_str(), &db->handle_, kFlags, nullptr);
   if (code != SQLITE_OK) {
-    Error error = error_of(db->handle_, code);
+    Error error = error_of(db->what_, db->handle_, code);
     error.message += concat(" (", path, ")");
     return error;
   }
@@ -112,7 +116,7 @@ Result<std::unique_ptr<SqliteDb>> SqliteDb::open(const std::string& path) {
 
 Status SqliteDb::run(const char* sql) {
   const int code = sqlite3_exec(handle_, sql, nullptr, nullptr, nullptr);
-  if (code != SQLITE_OK) return error_of(handle_, code);
+  if (code != SQLITE_OK) return error_of(what_, handle_, code);
   return {};
 }
 
@@ -121,7 +125,7 @@ SqliteDb::Query SqliteDb::query(const char* sql) {
   if (statement == nullptr) {
     sqlite3_prepare_v3(handle_, sql, -1, SQLITE_PREPARE_PERSISTENT, &statement, nullptr);
   }
-  return Query(statement);
+  return Query(statement, what_);
 }
 
 Result<std::int64_t> SqliteDb::integer(const char* sql) {

@@ -22,7 +22,7 @@ class SqliteDb {
   /// it, whatever failed before.
   class Query {
    public:
-    explicit Query(sqlite3_stmt* statement) : statement_(statement) {}
+    Query(sqlite3_stmt* statement, const std::string& what) : statement_(statement), what_(what) {}
     ~Query();
     Query(const Query&) = delete;
     Query& operator=(const Query&) = delete;
@@ -42,6 +42,7 @@ class SqliteDb {
 
    private:
     sqlite3_stmt* const statement_;
+    const std::string& what_;  // of the database
     int n_bound_ = 0;
     int failure_ = 0;  // of a bind
   };
@@ -51,8 +52,9 @@ class SqliteDb {
   SqliteDb(const SqliteDb&) = delete;
   SqliteDb& operator=(const SqliteDb&) = delete;
 
-  /// Errors: kUnavailable.
-  static Result<std::unique_ptr<SqliteDb>> open(const std::string& path);
+  /// `what` it is, for messages. Errors: kUnavailable.
+  static Result<std::unique_ptr<SqliteDb>> open(const std::string& path,
+                                                std::string what = "journal");
 
   /// Statements without parameters and without rows that matter.
   Status run(const char* sql);
@@ -67,6 +69,7 @@ class SqliteDb {
 
  private:
   sqlite3* handle_ = nullptr;
+  std::string what_;
   std::unordered_map<const char*, sqlite3_stmt*> statements_;
 };
 
