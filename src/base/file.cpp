@@ -256,6 +256,10 @@ void MappedFile::release_pages() const {
   if (data_ != nullptr) ::madvise(const_cast<std::byte*>(data_), n_bytes_, MADV_DONTNEED);
 }
 
+void MappedFile::expect_random_reads() const {
+  if (data_ != nullptr) ::madvise(const_cast<std::byte*>(data_), n_bytes_, MADV_RANDOM);
+}
+
 MappedFile::~MappedFile() {
   if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), n_bytes_);
 }

@@ -72,6 +72,8 @@ class MappedFile {
   std::span<const std::byte> bytes() const { return {data_, n_bytes_}; }
   /// The pages that were read no longer count as this process's memory; reading brings them back.
   void release_pages() const;
+  /// From now on a read brings its own page only, and none around it.
+  void expect_random_reads() const;
 
  private:
   MappedFile(const std::byte* data, std::size_t n_bytes) : data_(data), n_bytes_(n_bytes) {}

@@ -78,6 +78,10 @@ class GgufFile {
   void release_pages() const {
     if (mapping_) mapping_->release_pages();
   }
+  /// See MappedFile.
+  void expect_random_reads() const {
+    if (mapping_) mapping_->expect_random_reads();
+  }
 
  private:
   /// A metadata value as it lies in the file; its lengths have been checked.

@@ -29,18 +29,20 @@ std::uint64_t number_after(const std::string& path, std::string_view key) {
 
 /// The files of one version.
 struct MemoryFiles {
-  std::string_view controller, limit, used, droppable;
+  std::string_view controller, limit, used, inactive_file, active_file;
 };
 constexpr MemoryFiles kMemoryFiles[] = {
-    {kUnifiedHierarchy, "memory.max", "memory.current", "inactive_file"},
-    {"memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"}};
+    {kUnifiedHierarchy, "memory.max", "memory.current", "inactive_file", "active_file"},
+    {"memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file",
+     "total_active_file"}};
 
-/// What a cgroup's limit leaves: pages of files that were not used lately can be dropped, so they count as free.
+/// What a cgroup's limit leaves: pages of files can be dropped, so they count as free, as in MemAvailable.
 std::uint64_t room_in_cgroup(const std::string& folder, const MemoryFiles& files) {
   const auto limit = cgroup_number(folder, files.limit);
   if (!limit) return UINT64_MAX;
   std::uint64_t used = cgroup_number(folder, files.used).value_or(0);
-  used -= std::min(used, number_after(folder + "/memory.stat", files.droppable));
+  for (const std::string_view droppable : {files.inactive_file, files.active_file})
+    used -= std::min(used, number_after(folder + "/memory.stat", droppable));
   return *limit - std::min(*limit, used);
 }
 

@@ -13,6 +13,7 @@
 #include "engine/runtime/describe.hpp"
 #include "engine/runtime/host_limits.hpp"
 #include "engine/runtime/lap_timer.hpp"
+#include "engine/runtime/memory_plan.hpp"
 
 namespace deepwell::engine {
 
@@ -27,24 +28,19 @@ std::uint64_t allocated_bytes(int fd) {
   return static_cast<std::uint64_t>(file.st_blocks) * 512;  // POSIX: st_blocks counts 512 bytes
 }
 
-/// Blocks for n_sequences of the longest sequence, or as many as half of the free memory holds. As many as a shared
-/// arena has already, if that is in between: another number would throw its content away.
-Result<std::uint32_t> size_arena(const LoadOptions& options, std::uint32_t n_ctx_tok,
+std::uint64_t available_bytes(const std::function<std::uint64_t()>& given) {
+  return given ? given() : available_memory_bytes();
+}
+
+/// As many blocks as the plan says, or as a shared arena has already if that is between one longest sequence and all:
+/// another number would throw its content away.
+Result<std::uint32_t> size_arena(const LoadOptions& options, const MemoryPlan& plan,
                                  const KvArenaKey& key) {
-  const std::uint64_t block_bytes = kv_block_bytes(key.shape);
-  const std::uint64_t per_sequence = (n_ctx_tok + kKvBlockTok - 1) / kKvBlockTok;
-  const std::uint64_t wanted = per_sequence * options.n_sequences;
+  const std::uint64_t wanted = std::uint64_t{plan.n_blocks_longest} * options.n_sequences;
   const std::uint64_t present = KvArena::find_blocks(options.kv_fd, key);
-  if (present >= per_sequence && present <= wanted) return static_cast<std::uint32_t>(present);
-  const std::uint64_t free_bytes = available_memory_bytes() + allocated_bytes(options.kv_fd);
-  if (per_sequence * block_bytes > free_bytes) {
-    return Error{Code::kResourceExhausted,
-                 concat("a context of ", n_ctx_tok, " tokens needs ",
-                        (per_sequence * block_bytes) >> 20, " MiB for keys and values, but only ",
-                        free_bytes >> 20, " MiB of memory are free; use a smaller --ctx-size")};
-  }
-  const std::uint64_t affordable = std::max(per_sequence, free_bytes / 2 / block_bytes);
-  return static_cast<std::uint32_t>(std::min(wanted, affordable));
+  if (present >= plan.n_blocks_longest && present <= wanted)
+    return static_cast<std::uint32_t>(present);
+  return plan.n_blocks(options.n_sequences);
 }
 
 Log& log_of(const LoadOptions& options) { return options.log ? *options.log : null_log(); }
@@ -61,10 +57,28 @@ Result<std::uint32_t> choose_context(const LoadOptions& options, const GgufFile&
                                  n_ctx_train_tok, " tokens that this model was made for"));
 }
 
+/// An unknown architecture has none: loading will tell.
+Result<KvShape> kv_shape_of(const GgufFile& file, KvType type) {
+  DW_ASSIGN(const std::string_view name, file.get_string("general.architecture"));
+  const Arch* const arch = find_architecture(name);
+  if (arch == nullptr) return KvShape{.type = type};
+  DW_ASSIGN(const HyperParams hyper, arch->read_hyper_params(file));
+  return KvShape{hyper.n_layers, hyper.n_kv_heads, hyper.d_head, type};
+}
+
+MemoryPlan make_plan(const LoadOptions& options, const GgufFile& file, const KvShape& shape,
+                     std::uint32_t n_ctx_tok) {
+  return {.n_available_bytes = available_bytes(options.available_bytes) +
+                               allocated_bytes(options.kv_fd) + allocated_bytes(options.image_fd),
+          .n_weights_bytes = estimate_weight_bytes(file),
+          .n_kv_block_bytes = kv_block_bytes(shape),
+          .n_blocks_longest = (n_ctx_tok + kKvBlockTok - 1) / kKvBlockTok};
+}
+
 /// None: the weights lie in memory of this process.
 Result<std::optional<WeightsImage>> open_image(const LoadOptions& options,
                                                const std::string& content_sha256,
-                                               const ImageFile& on_disk) {
+                                               const ImageFile& on_disk, const MemoryPlan& plan) {
   const std::string key = concat("cpu/", content_sha256);
   if (on_disk.fd.is_open()) {
     auto image = WeightsImage::open(on_disk.fd.get(), key);
@@ -72,6 +86,8 @@ Result<std::optional<WeightsImage>> open_image(const LoadOptions& options,
     log_of(options).warn("the packed image ", on_disk.path, " cannot be used: ",
                          image ? "another version of the program has it" : image.error().message);
   }
+  // All else is memory that nobody can take back.
+  if (plan.lacks_memory()) return plan.lack(options.image_directory);
   if (options.image_fd < 0) return std::optional<WeightsImage>();
   DW_ASSIGN(auto image, WeightsImage::open(options.image_fd, key));
   if (!image) {
@@ -82,10 +98,24 @@ Result<std::optional<WeightsImage>> open_image(const LoadOptions& options,
   return image;
 }
 
+/// From now on weights are read from the disk in each step.
+void stream_weights(const LoadOptions& options, const MemoryPlan& plan, CpuDevice& device,
+                    const GgufFile& file) {
+  const std::uint32_t n_rows = device.n_max_rows();
+  device.stream_weights({.slab_bytes = options.stream_slab_bytes,
+                         .budget_bytes =
+                             [plan, n_rows, given = options.available_bytes] {
+                               return plan.budget_bytes(available_bytes(given), n_rows);
+                             },
+                         .log = &log_of(options)});
+  file.expect_random_reads();  // of single rows of the embedding
+  log_of(options).warn(plan.explain_streaming(device.stream()->n_kept_bytes()));
+}
+
 /// Whoever still has the shared arena (a predecessor that does not die) must not keep a successor from its work.
-Result<KvArena> open_arena(const LoadOptions& options, std::uint32_t n_ctx_tok,
+Result<KvArena> open_arena(const LoadOptions& options, const MemoryPlan& plan,
                            const KvArenaKey& key) {
-  DW_ASSIGN(const std::uint32_t n_blocks, size_arena(options, n_ctx_tok, key));
+  DW_ASSIGN(const std::uint32_t n_blocks, size_arena(options, plan, key));
   auto arena = KvArena::open(options.kv_fd, key, n_blocks);
   if (arena || arena.error().code != Code::kAborted) return arena;
   log_of(options).warn(arena.error().message, "; this one's lies in memory of its own");
@@ -111,34 +141,40 @@ Result<LoadedModel> load_with(const LoadOptions& options) {
   if (content_sha256.empty() && is_shared) content_sha256 = hash_of(*file);
   timer.lap("content hash");
 
+  DW_ASSIGN(const KvShape shape, kv_shape_of(*file, options.kv_type));
+  const MemoryPlan plan = make_plan(options, *file, shape, n_ctx_tok);
   ImageFile image_file;
   if (!options.image_directory.empty() && !options.content_sha256.empty()) {
     image_file = open_image_file(options.image_directory, content_sha256, file->bytes().size(),
                                  log_of(options));
   }
-  DW_ASSIGN(auto image, open_image(options, content_sha256, image_file));
+  DW_ASSIGN(auto image, open_image(options, content_sha256, image_file, plan));
+  const bool is_streaming = image && !plan.fits() && image->fd() == image_file.fd.get();
   const std::uint32_t n_threads = options.n_threads == 0 ? n_usable_cpus() : options.n_threads;
   const std::uint32_t n_max_rows =
       std::max(options.n_min_rows,
                options.n_max_rows == 0 ? default_max_rows(n_threads) : options.n_max_rows);
-  auto device = std::make_unique<CpuDevice>(
-      CpuDeviceOptions{
-          .isa = isa, .n_threads = n_threads, .n_max_rows = n_max_rows, .n_max_ctx_tok = n_ctx_tok},
-      std::move(image));
+  const CpuDeviceOptions device_options{
+      .isa = isa,
+      .n_threads = n_threads,
+      .n_max_rows = n_max_rows,
+      .n_max_ctx_tok = n_ctx_tok,
+      .after_writing = is_streaming ? AfterWriting::kDrop : AfterWriting::kKeep,
+      .log = &log_of(options)};
+  auto device = std::make_unique<CpuDevice>(device_options, std::move(image));
   timer.lap("image and threads");
   DW_ASSIGN(auto model,
             Model::load(std::move(file), n_ctx_tok, options.kv_type, *device, options.on_progress));
   timer.lap("weights and tables");
-  const HyperParams& hyper = model->hyper;
-  const KvShape shape{hyper.n_layers, hyper.n_kv_heads, hyper.d_head, options.kv_type};
   const std::string fingerprint =
       model_fingerprint(content_sha256, device->family(), options.kv_type);
-  DW_ASSIGN(KvArena arena, open_arena(options, n_ctx_tok, {fingerprint, shape}));
+  DW_ASSIGN(KvArena arena, open_arena(options, plan, {fingerprint, shape}));
   DW_TRY(device->set_kv_arena(shape, arena.blocks()));
   DW_TRY(device->end_load());
   timer.lap("arena and buffers");
   const std::uint32_t n_blocks = arena.n_blocks();
   model->file->release_pages();  // the weights are packed
+  if (is_streaming) stream_weights(options, plan, *device, *model->file);
   return LoadedModel{.image_file = std::move(image_file),
                      .arena = std::move(arena),
                      .device = std::move(device),
@@ -148,7 +184,8 @@ Result<LoadedModel> load_with(const LoadOptions& options) {
                      .n_threads = n_threads,
                      .isa = isa,
                      .kv_type = options.kv_type,
-                     .content_sha256 = std::move(content_sha256)};
+                     .content_sha256 = std::move(content_sha256),
+                     .is_streaming = is_streaming};
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include "base/log.hpp"
 #include "base/result.hpp"
 #include "engine/device/cpu/isa.hpp"
+#include "engine/device/cpu/weight_stream.hpp"
 #include "engine/model/model.hpp"
 #include "engine/runtime/block_pool.hpp"
 #include "engine/runtime/host_limits.hpp"
@@ -42,6 +43,10 @@ struct LoadOptions {
   // if content_sha256 is given, and before image_fd.
   std::string image_directory;
   Log* log = nullptr;  // for notes on the way; may be null
+  // For tests: memory that can still be had, asked again while weights are streamed (empty: available_memory_bytes()),
+  // and how much of them is read at once.
+  std::function<std::uint64_t()> available_bytes;
+  std::uint64_t stream_slab_bytes = WeightStreamOptions{}.slab_bytes;
 };
 
 inline constexpr std::uint32_t kDefaultCtxTok = 8192;
@@ -63,6 +68,7 @@ struct LoadedModel {
   KvType kv_type = KvType::kF16;
   std::string content_sha256;              // empty if nobody needed it
   std::uint32_t n_rows_since_release = 0;  // of the model file's pages
+  bool is_streaming = false;               // weights are read from the disk in each step
 
   /// Errors: those of GgufFile::open and Model::load; kResourceExhausted if one sequence does not fit into memory
   /// (the message has the sum); kInvalidArgument for options out of range.

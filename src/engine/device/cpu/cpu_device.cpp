@@ -30,6 +30,7 @@ void CpuDevice::begin_step(const Step& step) {
     const StepSequence& sequence = step.sequences[s];
     for (std::uint32_t r = 0; r < sequence.n_rows; ++r) row_sequence_[sequence.row_begin + r] = s;
   }
+  if (stream_) stream_->begin_step(!step.output_rows.empty());
   pool_.begin_step();
 }
 
@@ -46,14 +47,15 @@ void CpuDevice::layer_done() {
 }
 
 void CpuDevice::embed_rows(Weight table, Rows out) {
-  const PackedWeight& weight = weights_[table.index];
+  PackedWeight& weight = weights_[table.index];
   RowBuffer& rows = rows_[out.index];
-  run(ceil_div(n_rows_, kRowChunk), [&](std::uint32_t chunk, std::uint32_t) {
+  if (!is_settled()) check_embedding(weight);
+  run(ceil_div(n_rows_, kRowChunk), [&](std::uint32_t chunk, std::uint32_t thread) {
     for (std::uint32_t r = chunk * kRowChunk; r < std::min(n_rows_, (chunk + 1) * kRowChunk); ++r) {
       const auto token = static_cast<std::uint32_t>(step_.tokens[r]);
       if (weight.row_major.empty()) {
-        unpack_row(weight.type, weight.packed.data() + token / kRowGroup * weight.group_bytes,
-                   weight.n_in, token % kRowGroup, rows.row(r));
+        unpack_row(weight.type, embedding_group(weight, token / kRowGroup, thread), weight.n_in,
+                   token % kRowGroup, rows.row(r));
       } else {
         const std::size_t row_bytes = weight.row_major.size() / weight.n_out;
         decode_row(weight.type, weight.row_major.data() + token * row_bytes, weight.n_in,
@@ -200,16 +202,21 @@ void CpuDevice::run_linear(Act act, std::span<const LinearOut> outs, bool is_add
       n_panel_rows(slot, std::min(pool_.n_threads() / kThreadsPerPanel, ceil_div(n_rows_, 128)));
   const std::uint32_t n_panels = ceil_div(n_rows_, n_per_panel);
   const bool keeps_panel = pool_.n_threads() >= n_panels;
-  const std::uint32_t n_per_chunk =
-      std::clamp(n_groups * n_panels / (pool_.n_threads() * 8), 1U, 8U);
-  const std::uint32_t n_sets = ceil_div(n_groups, n_per_chunk);
-  run(n_sets * n_panels, [&](std::uint32_t chunk, std::uint32_t thread) {
-    const std::uint32_t set = keeps_panel ? chunk % n_sets : chunk / n_panels;
-    const std::uint32_t panel = keeps_panel ? chunk / n_sets : chunk % n_panels;
-    multiply_groups(slot, outs, set * n_per_chunk, std::min(n_groups, (set + 1) * n_per_chunk),
-                    panel * n_per_panel, std::min(n_per_panel, n_rows_ - panel * n_per_panel),
-                    is_added, thread);
-  });
+  for (std::uint32_t begin = 0, end = 0; begin < n_groups; begin = end) {
+    end = is_settled() ? n_groups : await_groups(outs, begin);
+    const std::uint32_t n_here = end - begin;
+    const std::uint32_t n_per_chunk =
+        std::clamp(n_here * n_panels / (pool_.n_threads() * 8), 1U, 8U);
+    const std::uint32_t n_sets = ceil_div(n_here, n_per_chunk);
+    run(n_sets * n_panels, [&](std::uint32_t chunk, std::uint32_t thread) {
+      const std::uint32_t set = keeps_panel ? chunk % n_sets : chunk / n_panels;
+      const std::uint32_t panel = keeps_panel ? chunk / n_sets : chunk % n_panels;
+      const std::uint32_t first = begin + set * n_per_chunk;
+      multiply_groups(slot, outs, first, std::min(end, first + n_per_chunk), panel * n_per_panel,
+                      std::min(n_per_panel, n_rows_ - panel * n_per_panel), is_added, thread);
+    });
+    if (stream_) release_groups(outs, end);
+  }
 }
 
 void CpuDevice::linear(Act act, std::span<const LinearOut> outs) { run_linear(act, outs, false); }
@@ -248,9 +255,20 @@ Act CpuDevice::linear_glu(Act act, Weight gate, Weight up) {
   ActSlot& in = realise(act, forms_for(gate) | forms_for(up));
   ActSlot& out = next_act(gate.n_out);
   const std::uint32_t n_chunks = ceil_div(gate.n_out, 2 * kRowGroup);
-  run(n_chunks, [&](std::uint32_t chunk, std::uint32_t thread) {
-    glu_chunk(in, weights_[gate.index], weights_[up.index], chunk, thread, out);
-  });
+  PackedWeight& gates = weights_[gate.index];
+  PackedWeight& ups = weights_[up.index];
+  for (std::uint32_t begin = 0, end = 0; begin < n_chunks; begin = end) {
+    end = n_chunks;
+    if (!is_settled()) {
+      const std::uint32_t n_ready =
+          std::min(await_groups(gates, 2 * begin, 2), await_groups(ups, 2 * begin, 2));
+      if (n_ready < ups.n_groups()) end = n_ready / 2;
+    }
+    run(end - begin, [&](std::uint32_t chunk, std::uint32_t thread) {
+      glu_chunk(in, gates, ups, begin + chunk, thread, out);
+    });
+  }
+  if (stream_) stream_->release(ups.end_of(ups.n_groups()));
   out.has_f32 = has_float_weights_;
   out.has_q8 = true;
   return name_of(out);

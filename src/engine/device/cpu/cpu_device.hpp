@@ -7,10 +7,12 @@
 #include <optional>
 #include <vector>
 
+#include "base/log.hpp"
 #include "engine/device/cpu/attention_plan.hpp"
 #include "engine/device/cpu/compute_pool.hpp"
 #include "engine/device/cpu/cpu_memory.hpp"
 #include "engine/device/cpu/kernels.hpp"
+#include "engine/device/cpu/weight_stream.hpp"
 #include "engine/device/cpu/weights_image.hpp"
 #include "engine/device/device.hpp"
 
@@ -21,6 +23,9 @@ struct CpuDeviceOptions {
   std::uint32_t n_threads = 1;
   std::uint32_t n_max_rows = 512;      // rows of a step at most
   std::uint32_t n_max_ctx_tok = 4096;  // of one sequence
+  // Whether pages of an image that is being written may stay in memory.
+  AfterWriting after_writing = AfterWriting::kKeep;
+  Log* log = nullptr;  // for damage that is found in an image; may be null
 };
 
 class CpuDevice final : public Device {
@@ -41,6 +46,10 @@ class CpuDevice final : public Device {
 
   void begin_step(const Step& step) override;
   bool end_step() override;
+  /// After end_load(), with an image on disk that is larger than the memory for it: reads the weights ahead of their use,
+  /// again in each step. Of the options, budget_bytes, slab_bytes and log count.
+  void stream_weights(WeightStreamOptions options);
+  const WeightStream* stream() const { return stream_.get(); }
   void embed_rows(Weight table, Rows out) override;
   Act norm_act(Rows x, Vector gain, float eps) override;
   void linear(Act act, std::span<const LinearOut> outs) override;
@@ -72,8 +81,19 @@ class CpuDevice final : public Device {
     QuantType type = QuantType::F32;
     std::uint32_t n_out = 0, n_in = 0;
     std::size_t group_bytes = 0;
-    CpuMemory packed = {};  // [ceil(n_out/16)] row groups; empty for an untied embedding
+    // [ceil(n_out/16)] row groups, in memory of its own or in the image; empty for an untied embedding
+    std::span<const std::byte> packed = {};
     std::span<const std::byte> row_major = {};  // an untied embedding, in the model file
+    CpuMemory memory = {};
+    // In an image: parts of as many row groups as fit into 256 KiB, compared with their checksums before their first use.
+    ImagePlace place = {};
+    std::vector<bool> is_checked = {};       // [n_parts]; empty once all are
+    std::span<const std::byte> source = {};  // in the model file: packed again if a part is damaged
+    std::uint32_t n_groups() const { return (n_out + 15) / 16; }
+    std::uint32_t n_per_part() const;  // row groups
+    std::span<const std::byte> part(std::uint32_t p) const;
+    /// The end of the first n row groups in the image.
+    std::uint64_t end_of(std::uint32_t n) const { return place.begin + n * group_bytes; }
   };
   struct RowBuffer {
     std::uint32_t width = 0, stride = 0;  // stride: width rounded up to 16
@@ -107,13 +127,28 @@ class CpuDevice final : public Device {
   struct ThreadScratch {
     std::vector<float> floats;
     std::vector<const std::byte*> kv_blocks;
-    CpuMemory panel;  // one row group unpacked
+    CpuMemory panel;               // one row group unpacked
+    std::vector<std::byte> group;  // of a tied embedding, when weights are streamed
   };
 
   Result<PackedWeight> pack(QuantType type, std::uint32_t n_out, std::uint32_t n_in,
                             std::span<const std::byte> data);
+  Result<PackedWeight> pack_into_image(PackedWeight weight);
+  void pack_groups(const PackedWeight& weight, std::uint32_t begin, std::uint32_t end,
+                   std::byte* out);
   Weight keep(PackedWeight weight);
-  std::uint64_t checksum(const CpuMemory& memory, std::size_t n_bytes);
+  void read_image();
+  bool is_settled() const { return n_unchecked_ == 0 && !stream_; }
+  std::uint32_t await_groups(PackedWeight& w, std::uint32_t begin, std::uint32_t n_least);
+  std::uint32_t await_groups(std::span<const LinearOut> outs, std::uint32_t begin);
+  void await_disk(std::uint64_t end);
+  void release_groups(std::span<const LinearOut> outs, std::uint32_t end);
+  void check_groups(PackedWeight& w, std::uint32_t begin, std::uint32_t end);
+  void check_embedding(PackedWeight& w);
+  bool repair(PackedWeight& w, std::uint32_t p);
+  void move_to_memory(PackedWeight& w);
+  const std::byte* embedding_group(const PackedWeight& w, std::uint32_t group,
+                                   std::uint32_t thread);
   ActSlot& next_act(std::uint32_t width);
   Act name_of(const ActSlot& slot) const;
   ActSlot& realise(Act act, Forms needed);
@@ -148,6 +183,8 @@ class CpuDevice final : public Device {
   std::uint32_t max_act_width_ = 0;
   bool has_float_weights_ = false;  // among those that are multiplied
   std::uint64_t weight_bytes_ = 0;
+  std::uint32_t n_unchecked_ = 0;         // weights with parts that were not compared yet
+  std::unique_ptr<WeightStream> stream_;  // if weights are read in each step; after the image
 
   KvShape kv_shape_;
   std::span<std::byte> kv_arena_;  // [n_blocks][n_layers][n_kv_heads] heads

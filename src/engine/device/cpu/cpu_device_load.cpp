@@ -43,56 +43,77 @@ Result<CpuDevice::PackedWeight> CpuDevice::pack(QuantType type, std::uint32_t n_
   }
   const std::size_t row_bytes = static_cast<std::size_t>(n_in / block.n_elements) * block.n_bytes;
   DW_CHECK(data.size() == row_bytes * n_out, "the caller hands over exactly the matrix");
-  PackedWeight weight{
-      .type = type, .n_out = n_out, .n_in = n_in, .group_bytes = packed_group_bytes(type, n_in)};
-  const std::uint32_t n_groups = ceil_div(n_out, kRowGroup);
-  const std::size_t n_bytes = weight.group_bytes * n_groups;
+  PackedWeight weight{.type = type,
+                      .n_out = n_out,
+                      .n_in = n_in,
+                      .group_bytes = packed_group_bytes(type, n_in),
+                      .source = data};
+  const std::size_t n_bytes = weight.group_bytes * weight.n_groups();
   weight_bytes_ += n_bytes;
-  if (image_) {
-    const WeightLabel label{
-        .type = static_cast<std::uint32_t>(type),
-        .n_out = n_out,
-        .n_in = n_in,
-        .n_bytes = n_bytes,
-        .source_sum = checksum64(data.first(std::min(data.size(), kProbeBytes)))};
-    DW_ASSIGN(weight.packed, image_->next(label));
-    if (image_->is_complete()) {
-      DW_TRY(image_->check(checksum(weight.packed, n_bytes)));
-      return weight;
-    }
-  } else {
-    DW_ASSIGN(weight.packed, CpuMemory::allocate(n_bytes));
-  }
+  if (image_) return pack_into_image(std::move(weight));
+  DW_ASSIGN(weight.memory, CpuMemory::allocate(n_bytes));
+  weight.packed = {weight.memory.data(), n_bytes};
   pool_.begin_step();
-  pool_.run(n_groups, [&](std::uint32_t group, std::uint32_t) {
-    pack_row_group(type, data.data(), row_bytes, n_out, n_in, group * kRowGroup,
-                   weight.packed.data() + group * weight.group_bytes);
-  });
+  pack_groups(weight, 0, weight.n_groups(), weight.memory.data());
   pool_.end_step();
-  if (image_) {
-    weight.packed.make_read_only();  // others read it too
-    DW_TRY(image_->check(checksum(weight.packed, n_bytes)));
-  }
   return weight;
 }
 
-/// Of the first n_bytes, by all threads.
-std::uint64_t CpuDevice::checksum(const CpuMemory& memory, std::size_t n_bytes) {
-  constexpr std::size_t kPart = std::size_t{1} << 20;
-  std::vector<std::uint64_t> sums((n_bytes + kPart - 1) / kPart);
-  pool_.begin_step();
-  pool_.run(static_cast<std::uint32_t>(sums.size()), [&](std::uint32_t part, std::uint32_t) {
-    const std::size_t begin = part * kPart;
-    sums[part] = checksum64({memory.data() + begin, std::min(kPart, n_bytes - begin)});
+/// Row groups [begin, end) of its source.
+void CpuDevice::pack_groups(const PackedWeight& weight, std::uint32_t begin, std::uint32_t end,
+                            std::byte* out) {
+  const std::size_t row_bytes = weight.source.size() / weight.n_out;
+  pool_.run(end - begin, [&](std::uint32_t i, std::uint32_t) {
+    pack_row_group(weight.type, weight.source.data(), row_bytes, weight.n_out, weight.n_in,
+                   (begin + i) * kRowGroup, out + i * weight.group_bytes);
   });
-  pool_.end_step();
-  return checksum64(std::as_bytes(std::span<const std::uint64_t>(sums)));
+}
+
+/// Its place in the image, and its bytes there if nobody has written them yet: some MiB at a time, for the model may be
+/// larger than memory.
+Result<CpuDevice::PackedWeight> CpuDevice::pack_into_image(PackedWeight weight) {
+  constexpr std::uint32_t kPartsAtOnce = 64;
+  const std::uint32_t n_per_part = weight.n_per_part();
+  const std::uint32_t n_parts = ceil_div(weight.n_groups(), n_per_part);
+  const WeightLabel label{
+      .type = static_cast<std::uint32_t>(weight.type),
+      .n_out = weight.n_out,
+      .n_in = weight.n_in,
+      .n_parts = n_parts,
+      .n_bytes = weight.group_bytes * weight.n_groups(),
+      .source_sum = checksum64(weight.source.first(std::min(weight.source.size(), kProbeBytes)))};
+  DW_ASSIGN(weight.place, image_->next(label));
+  weight.is_checked.assign(n_parts, false);
+  ++n_unchecked_;
+  if (image_->is_complete()) return weight;
+
+  const std::uint32_t n_at_once = std::min(n_per_part * kPartsAtOnce, weight.n_groups());
+  DW_ASSIGN(CpuMemory packed, CpuMemory::allocate(n_at_once * weight.group_bytes));
+  weight.place.sums.resize(n_parts);
+  for (std::uint32_t begin = 0; begin < weight.n_groups(); begin += n_at_once) {
+    const std::uint32_t n_here = std::min(n_at_once, weight.n_groups() - begin);
+    const std::span<const std::byte> bytes(packed.data(), n_here * weight.group_bytes);
+    const std::size_t part_bytes = n_per_part * weight.group_bytes;
+    pool_.begin_step();
+    pack_groups(weight, begin, begin + n_here, packed.data());
+    pool_.run(ceil_div(n_here, n_per_part), [&](std::uint32_t part, std::uint32_t) {
+      const std::size_t at = part * part_bytes;
+      weight.place.sums[begin / n_per_part + part] =
+          checksum64(bytes.subspan(at, std::min(part_bytes, bytes.size() - at)));
+    });
+    pool_.end_step();
+    DW_TRY(image_->write(weight.end_of(begin), bytes, options_.after_writing));
+  }
+  DW_TRY(image_->write(weight.place.sums_begin,
+                       std::as_bytes(std::span<const std::uint64_t>(weight.place.sums)),
+                       AfterWriting::kKeep));
+  return weight;
 }
 
 Weight CpuDevice::keep(PackedWeight weight) {
   const Weight name{static_cast<std::uint32_t>(weights_.size()), weight.n_out, weight.n_in};
   max_act_width_ = std::max(max_act_width_, weight.n_in);
-  if (weight.packed.data() != nullptr && kernels_.gemm_q8(weight.type) == nullptr)
+  if (weight.row_major.empty() && kernels_.gemm_q8(weight.type) == nullptr)
     has_float_weights_ = true;
   weights_.push_back(std::move(weight));
   return name;
@@ -150,7 +171,10 @@ Status CpuDevice::end_load() {
   if (const std::size_t n_parts = n_attention_part_floats(); n_parts > 0) {
     DW_ASSIGN(attention_parts_, CpuMemory::allocate(n_parts * sizeof(float)));
   }
-  if (image_) DW_TRY(image_->complete());
+  if (image_) {
+    DW_TRY(image_->complete());
+    read_image();
+  }
   return {};
 }
 

@@ -20,7 +20,7 @@ namespace deepwell::engine {
 namespace {
 
 constexpr std::uint64_t kMagic = 0x4957'4C4C'4557'5044;  // "DPWELLWI" in memory
-constexpr std::uint32_t kLayoutVersion = 2;  // of this file and of the packed blocks (packed.hpp)
+constexpr std::uint32_t kLayoutVersion = 3;  // of this file and of the packed blocks (packed.hpp)
 constexpr std::uint64_t kPage = 4096;
 
 /// In the first page. Written when packing begins, and again, whole, when it has ended.
@@ -33,11 +33,23 @@ struct Header {
 };
 static_assert(sizeof(Header) <= kPage);
 
-/// The label follows its weight's bytes, and the checksum of those the label.
+/// The label follows its weight's bytes, and the checksums of its parts the label.
 constexpr std::uint64_t label_offset(std::uint64_t n_bytes) { return (n_bytes + 63) / 64 * 64; }
-constexpr std::uint64_t extent_of(std::uint64_t n_bytes) {
-  return (label_offset(n_bytes) + sizeof(WeightLabel) + sizeof(std::uint64_t) + kPage - 1) / kPage *
-         kPage;
+constexpr std::uint64_t extent_of(const WeightLabel& label) {
+  const std::uint64_t n_used =
+      label_offset(label.n_bytes) + sizeof label + label.n_parts * sizeof(std::uint64_t);
+  return (n_used + kPage - 1) / kPage * kPage;
+}
+
+bool read_all(int fd, std::uint64_t at, std::span<std::byte> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t n = ::pread(fd, bytes.data(), bytes.size(), static_cast<off_t>(at));
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return false;
+    at += static_cast<std::uint64_t>(n);
+    bytes = bytes.subspan(static_cast<std::size_t>(n));
+  }
+  return true;
 }
 
 Header header_of(std::string_view key) {
@@ -115,75 +127,83 @@ WeightsImage::WeightsImage(WeightsImage&& other) noexcept
     : fd_(std::exchange(other.fd_, -1)),
       is_complete_(other.is_complete_),
       n_bytes_(other.n_bytes_),
-      n_weights_(other.n_weights_) {}
+      n_weights_(other.n_weights_),
+      bytes_(std::move(other.bytes_)) {}
 
 WeightsImage& WeightsImage::operator=(WeightsImage&& other) noexcept {
   std::swap(fd_, other.fd_);
   is_complete_ = other.is_complete_;
   n_bytes_ = other.n_bytes_;
   n_weights_ = other.n_weights_;
+  std::swap(bytes_, other.bytes_);
   return *this;
 }
 
-Result<CpuMemory> WeightsImage::next(const WeightLabel& label) {
-  const std::uint64_t begin = n_bytes_;
-  const std::uint64_t n_extent = extent_of(label.n_bytes);
-  const std::uint64_t end = begin + n_extent;
-  const auto label_at = static_cast<off_t>(begin + label_offset(label.n_bytes));
+Result<ImagePlace> WeightsImage::next(const WeightLabel& label) {
+  const std::uint64_t label_at = n_bytes_ + label_offset(label.n_bytes);
+  ImagePlace place{.begin = n_bytes_, .sums_begin = label_at + sizeof label};
   if (is_complete_) {
-    struct ::stat file {};
     WeightLabel found;
-    const bool is_there = ::fstat(fd_, &file) == 0 &&
-                          end <= static_cast<std::uint64_t>(file.st_size) &&
-                          ::pread(fd_, &found, sizeof found, label_at) == sizeof found;
-    if (!is_there || found != label)
+    place.sums.resize(label.n_parts);
+    const bool is_there = read(label_at, std::as_writable_bytes(std::span(&found, 1))) &&
+                          found == label &&
+                          read(place.sums_begin, std::as_writable_bytes(std::span(place.sums)));
+    if (!is_there)
       return data_loss(concat("the weights image has another weight at number ", n_weights_));
   } else {
-    // Not a hole that is filled later: writing to a mapped page for which there is no room is fatal.
-    if (const int error =
-            ::posix_fallocate(fd_, static_cast<off_t>(begin), static_cast<off_t>(n_extent)))
-      return data_loss(concat("no room for the weights image: ", std::strerror(error)));
-    if (::pwrite(fd_, &label, sizeof label, label_at) != sizeof label)
-      return errno_error(errno, "extend", "the weights image");
+    DW_TRY(write(label_at, std::as_bytes(std::span(&label, 1)), AfterWriting::kKeep));
   }
-  DW_ASSIGN(CpuMemory memory, CpuMemory::map_shared(fd_, begin, n_extent,
-                                                    is_complete_ ? CpuMemory::Access::kRead
-                                                                 : CpuMemory::Access::kReadWrite));
-  n_bytes_ = end;
-  sum_at_ = static_cast<std::uint64_t>(label_at) + sizeof label;
+  n_bytes_ += extent_of(label);
   ++n_weights_;
-  return memory;
+  return place;
 }
 
-Status WeightsImage::check(std::uint64_t sum) {
-  if (!is_complete_) {
-    if (::pwrite(fd_, &sum, sizeof sum, static_cast<off_t>(sum_at_)) == sizeof sum) return {};
-    return errno_error(errno, "write to", "the weights image");
+bool WeightsImage::read(std::uint64_t at, std::span<std::byte> bytes) const {
+  return read_all(fd_, at, bytes);
+}
+
+Status WeightsImage::write(std::uint64_t at, std::span<const std::byte> bytes,
+                           AfterWriting then) const {
+  const auto begin = static_cast<off_t>(at);
+  const auto n_all = static_cast<off_t>(bytes.size());
+  while (!bytes.empty()) {
+    const ssize_t n = ::pwrite(fd_, bytes.data(), bytes.size(), static_cast<off_t>(at));
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return data_loss(concat("no room for the weights image: ", std::strerror(errno)));
+    at += static_cast<std::uint64_t>(n);
+    bytes = bytes.subspan(static_cast<std::size_t>(n));
   }
-  std::uint64_t found = 0;
-  if (::pread(fd_, &found, sizeof found, static_cast<off_t>(sum_at_)) == sizeof found &&
-      found == sum)
-    return {};
-  return data_loss(concat("weight ", n_weights_ - 1, " of the weights image is damaged"));
+  // Advice: where it fails, complete() waits for the disk, and the kernel finds pages to drop by itself.
+  if (then == AfterWriting::kKeep) {
+    ::sync_file_range(fd_, begin, n_all, SYNC_FILE_RANGE_WRITE);
+  } else {
+    ::sync_file_range(
+        fd_, begin, n_all,
+        SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);
+    ::posix_fadvise(fd_, begin, n_all, POSIX_FADV_DONTNEED);
+  }
+  return {};
 }
 
 Status WeightsImage::complete() {
   Header header{};
-  if (::pread(fd_, &header, sizeof header, 0) != static_cast<ssize_t>(sizeof header))
+  if (!read(0, std::as_writable_bytes(std::span(&header, 1))))
     return errno_error(errno, "read", "the weights image");
-  if (is_complete_) {
-    if (header.n_bytes == n_bytes_ && header.n_weights == n_weights_) return {};
+  if (is_complete_ && (header.n_bytes != n_bytes_ || header.n_weights != n_weights_)) {
     return data_loss(
         concat("the weights image has ", header.n_weights, " weights, the model ", n_weights_));
   }
-  if (::fdatasync(fd_) != 0) return errno_error(errno, "write", "the weights image");
-  header.n_bytes = n_bytes_;
-  header.n_weights = n_weights_;
-  header.is_complete = 1;
-  if (::pwrite(fd_, &header, sizeof header, 0) != static_cast<ssize_t>(sizeof header))
-    return errno_error(errno, "complete", "the weights image");
-  is_complete_ = true;
-  DW_TRY(set_lock(fd_, F_RDLCK, false));  // those who wait may read
+  if (!is_complete_) {
+    if (::ftruncate(fd_, static_cast<off_t>(n_bytes_)) != 0 || ::fdatasync(fd_) != 0)
+      return errno_error(errno, "write", "the weights image");
+    header.n_bytes = n_bytes_;
+    header.n_weights = n_weights_;
+    header.is_complete = 1;
+    DW_TRY(write(0, std::as_bytes(std::span(&header, 1)), AfterWriting::kKeep));
+    is_complete_ = true;
+    DW_TRY(set_lock(fd_, F_RDLCK, false));  // those who wait may read
+  }
+  DW_ASSIGN(bytes_, CpuMemory::map_shared(fd_, 0, n_bytes_, CpuMemory::Access::kRead));
   return {};
 }
 
