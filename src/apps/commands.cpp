@@ -13,6 +13,7 @@ namespace deepwell::apps {
 #ifndef DEEPWELL_ENGINE_ONLY
 extern const CommandEntry kCommand_drill;
 extern const CommandEntry kCommand_front;
+extern const CommandEntry kCommand_kv_disk;
 extern const CommandEntry kCommand_load;
 extern const CommandEntry kCommand_ls;
 extern const CommandEntry kCommand_ps;
@@ -46,6 +47,7 @@ std::span<const CommandEntry* const> commands() {
       &kCommand_ls,
       &kCommand_show,
       &kCommand_rm,
+      &kCommand_kv_disk,
       &kCommand_front,
       &kCommand_worker,
 #endif

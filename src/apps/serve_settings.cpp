@@ -87,6 +87,7 @@ void ServeSettings::declare(OptionTable& table) {
   model.model = "default";
   model.declare(table);
   packed_image.declare(table);
+  kv_disk.declare(table);
   table.add_integer("-np,--parallel,--max-num-seqs", &n_parallel, 1, 65536, "N",
                     {"answers computed at the same time; more wait", "同时生成的回答数，其余排队"});
   table.add_integer(
@@ -150,6 +151,8 @@ Status ServeSettings::read_workers() {
   }
   DW_ASSIGN(const cluster::Balance checked, balance_mode());
   static_cast<void>(checked);
+  DW_ASSIGN(const std::uint64_t checked_kv_disk, kv_disk.max_bytes());
+  static_cast<void>(checked_kv_disk);
   return {};
 }
 
@@ -198,6 +201,7 @@ Result<engine::EngineOptions> ServeSettings::engine_options(const Context& conte
   engine::EngineOptions options;
   DW_ASSIGN(options.load.kv_type, model.kv_type());
   DW_ASSIGN(options.load.image_directory, packed_image.directory(context));
+  DW_ASSIGN(options.block_store, kv_disk.open(context));
   options.load.path = located.path;
   if (model.n_threads == 0 && n_workers > 1) {  // they start together, and would disturb each other
     options.load.n_threads = std::max(1U, choose_threads(context, false).n_threads / n_workers);

@@ -8,6 +8,7 @@
 
 #include "apps/command.hpp"
 #include "apps/engine_options.hpp"
+#include "apps/kv_disk.hpp"
 #include "apps/locate_model.hpp"
 #include "apps/packed_image.hpp"
 #include "cluster/front/cluster_generator.hpp"
@@ -22,6 +23,7 @@ namespace deepwell::apps {
 struct ServeSettings {
   EngineCommandOptions model;
   PackedImageOption packed_image;
+  KvDiskOption kv_disk;
   std::uint32_t n_parallel = 16;
   std::uint32_t n_max_draft_tok = 8;
   std::uint32_t n_max_waiting = 256;

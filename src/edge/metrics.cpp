@@ -98,6 +98,14 @@ struct Metrics::Model {
       gauge("deepwell:spec_decode_num_draft_tokens_total", "Tokens that were guessed ahead");
   prometheus::Gauge& n_right_draft = gauge("deepwell:spec_decode_num_accepted_tokens_total",
                                            "Guessed tokens that were the chosen ones");
+  prometheus::Gauge& n_blocks_saved =
+      gauge("deepwell:kv_disk_blocks_saved_total", "KV cache blocks written to disk");
+  prometheus::Gauge& n_blocks_loaded = gauge("deepwell:kv_disk_blocks_loaded_total",
+                                             "KV cache blocks read from disk and not computed");
+  prometheus::Gauge& n_blocks_refused =
+      gauge("deepwell:kv_disk_blocks_refused_total", "KV cache blocks on disk that were damaged");
+  prometheus::Gauge& kv_disk_bytes =
+      gauge("deepwell:kv_disk_bytes", "Disk that KV cache blocks take");
   prometheus::Gauge& n_turns_prepared =
       gauge("deepwell:turn_cache_prepared_total", "Next turns whose beginning was computed");
   prometheus::Gauge& n_turns_interrupted =
@@ -204,6 +212,10 @@ std::string Metrics::render(const ServiceGauges& gauges) const {
     now->n_preempted.Set(static_cast<double>(status.n_preempted));
     now->n_draft.Set(static_cast<double>(status.n_draft_tok));
     now->n_right_draft.Set(static_cast<double>(status.n_right_draft_tok));
+    now->n_blocks_saved.Set(static_cast<double>(status.n_blocks_saved));
+    now->n_blocks_loaded.Set(static_cast<double>(status.n_blocks_loaded));
+    now->n_blocks_refused.Set(static_cast<double>(status.n_blocks_refused));
+    now->kv_disk_bytes.Set(static_cast<double>(status.kv_disk_bytes));
     const double age_s = static_cast<double>(status.last_step_age_ms) / 1000.0;
     now->step_age.Set(status.n_running > 0 ? age_s : 0.0);
     now->n_live.Set(gauges.dialogue.n_live);

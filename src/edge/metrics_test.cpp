@@ -57,6 +57,8 @@ TEST(Metrics, ShowsLatenciesAndTheEnginesState) {
   status.n_preempted = 3;
   status.n_draft_tok = 20;
   status.n_right_draft_tok = 15;
+  status.n_blocks_loaded = 7;
+  status.kv_disk_bytes = 9000;
   const std::string text = metrics.render(gauges);
   EXPECT_TRUE(has_line(text, R"(deepwell:time_to_first_token_seconds_count{model_name="m"} 1)"))
       << text;
@@ -68,6 +70,8 @@ TEST(Metrics, ShowsLatenciesAndTheEnginesState) {
   EXPECT_TRUE(has_line(text, R"(deepwell:num_preemptions_total{model_name="m"} 3)")) << text;
   EXPECT_TRUE(has_line(text, R"(deepwell:spec_decode_num_draft_tokens_total{model_name="m"} 20)"))
       << text;
+  EXPECT_TRUE(has_line(text, R"(deepwell:kv_disk_blocks_loaded_total{model_name="m"} 7)")) << text;
+  EXPECT_TRUE(has_line(text, R"(deepwell:kv_disk_bytes{model_name="m"} 9000)")) << text;
   EXPECT_TRUE(
       has_line(text, R"(deepwell:spec_decode_num_accepted_tokens_total{model_name="m"} 15)"))
       << text;

@@ -498,6 +498,10 @@ engine::GeneratorStatus ClusterGenerator::Core::status() const {
     sum.n_preempted += load.n_preempted;
     sum.n_draft_tok += load.n_draft_tok;
     sum.n_right_draft_tok += load.n_right_draft_tok;
+    sum.n_blocks_saved += load.n_blocks_saved;
+    sum.n_blocks_loaded += load.n_blocks_loaded;
+    sum.n_blocks_refused += load.n_blocks_refused;
+    sum.kv_disk_bytes = std::max(sum.kv_disk_bytes, load.kv_disk_bytes);  // workers here share one
     sum.n_layers_done += load.n_layers_done;
     sum.last_step_age_ms = std::max(sum.last_step_age_ms, load.last_step_age_ms);
   }

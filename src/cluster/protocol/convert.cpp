@@ -250,6 +250,10 @@ void write_load(const engine::GeneratorStatus& status, proto::Load& out) {
   out.set_n_preempted(status.n_preempted);
   out.set_n_draft_tok(status.n_draft_tok);
   out.set_n_right_draft_tok(status.n_right_draft_tok);
+  out.set_n_blocks_saved(status.n_blocks_saved);
+  out.set_n_blocks_loaded(status.n_blocks_loaded);
+  out.set_n_blocks_refused(status.n_blocks_refused);
+  out.set_kv_disk_bytes(status.kv_disk_bytes);
   out.set_n_layers_done(status.n_layers_done);
   out.set_last_step_age_ms(status.last_step_age_ms);
 }
@@ -265,6 +269,10 @@ engine::GeneratorStatus read_load(const proto::Load& message) {
           .n_preempted = message.n_preempted(),
           .n_draft_tok = message.n_draft_tok(),
           .n_right_draft_tok = message.n_right_draft_tok(),
+          .n_blocks_saved = message.n_blocks_saved(),
+          .n_blocks_loaded = message.n_blocks_loaded(),
+          .n_blocks_refused = message.n_blocks_refused(),
+          .kv_disk_bytes = message.kv_disk_bytes(),
           .n_layers_done = message.n_layers_done(),
           .last_step_age_ms = message.last_step_age_ms()};
 }

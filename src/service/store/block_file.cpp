@@ -147,25 +147,21 @@ Result<std::uint64_t> BlockFile::used_bytes() {
 }
 
 /// Of equally old ones the deepest first: the end of a sequence is of no use without its beginning.
-Result<int> BlockFile::delete_oldest(int n_most, const SeenKey& on_deleted) {
-  std::vector<std::int64_t> seqs;
+Result<bool> BlockFile::delete_oldest(const SeenKey& on_deleted) {
+  std::int64_t seq = 0;
   {
-    auto rows = db_->query(
-        "DELETE FROM blocks WHERE seq IN (SELECT seq FROM blocks ORDER BY used_unix_ms, depth DESC "
-        "LIMIT ?) RETURNING seq, key");
-    rows.bind(std::int64_t{n_most});
-    for (;;) {
-      DW_ASSIGN(const bool has_row, rows.step());
-      if (!has_row) break;
-      seqs.push_back(rows.integer(0));
-      on_deleted(row_key_of(rows.blob(1)));
-    }
+    auto oldest =
+        db_->query("SELECT seq, key FROM blocks ORDER BY used_unix_ms, depth DESC LIMIT 1");
+    DW_ASSIGN(const bool has_row, oldest.step());
+    if (!has_row) return false;
+    seq = oldest.integer(0);
+    on_deleted(row_key_of(oldest.blob(1)));
   }
-  for (const std::int64_t seq : seqs) {
-    auto payload = db_->query("DELETE FROM payloads WHERE seq = ?");
-    DW_TRY(finish(payload.bind(seq)));
-  }
-  return static_cast<int>(seqs.size());
+  auto payload = db_->query("DELETE FROM payloads WHERE seq = ?");
+  DW_TRY(finish(payload.bind(seq)));
+  auto block = db_->query("DELETE FROM blocks WHERE seq = ?");
+  DW_TRY(finish(block.bind(seq)));
+  return true;
 }
 
 Status BlockFile::insert(const BlockRow& row, std::span<const std::byte> sealed) {
@@ -192,12 +188,11 @@ Status BlockFile::save(const BlockRow& row, std::span<const std::byte> sealed,
     for (;;) {
       DW_ASSIGN(const std::uint64_t n_used, used_bytes());
       if (n_used + sealed.size() <= max_bytes) break;
-      DW_ASSIGN(const int n_deleted, delete_oldest(1, on_deleted));
-      if (n_deleted > 0) continue;
-      Error error = unavailable(concat("K/V cache on disk: no room for a block of ", sealed.size(),
-                                       " bytes; allow more than ", max_bytes,
-                                       " bytes, or free some of the disk"));
-      return error;
+      DW_ASSIGN(const bool is_deleted, delete_oldest(on_deleted));
+      if (is_deleted) continue;
+      return unavailable(concat("K/V cache on disk: no room for a block of ", sealed.size(),
+                                " bytes; allow more than ", max_bytes,
+                                " bytes, or free some of the disk"));
     }
     return insert(row, sealed);
   });
@@ -248,12 +243,11 @@ Status BlockFile::read_new_keys(const SeenKey& on_key) {
 
 Status BlockFile::shrink(std::uint64_t max_bytes, int n_most, const SeenKey& on_deleted) {
   DW_TRY(in_transaction([&]() -> Status {
-    for (int n_deleted = 0; n_deleted < n_most;) {
+    for (int n_deleted = 0; n_deleted < n_most; ++n_deleted) {
       DW_ASSIGN(const std::uint64_t n_used, used_bytes());
       if (n_used <= max_bytes) break;
-      DW_ASSIGN(const int n, delete_oldest(1, on_deleted));
-      if (n == 0) break;
-      n_deleted += n;
+      DW_ASSIGN(const bool is_deleted, delete_oldest(on_deleted));
+      if (!is_deleted) break;
     }
     return {};
   }));

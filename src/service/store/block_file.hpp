@@ -63,7 +63,7 @@ class BlockFile {
   static Result<std::unique_ptr<BlockFile>> try_open(const std::string& path,
                                                      const BlockCipher::RowKey& key_check);
   Status in_transaction(const std::function<Status()>& work);
-  Result<int> delete_oldest(int n_most, const SeenKey& on_deleted);
+  Result<bool> delete_oldest(const SeenKey& on_deleted);
   Status insert(const BlockRow& row, std::span<const std::byte> sealed);
 
   std::unique_ptr<SqliteDb> db_;

@@ -92,8 +92,10 @@ class SqliteBlocks final : public engine::BlockStore {
     return with_file([&]() -> Status {
       if (!keys.empty()) DW_TRY(file_->touch(keys, wall_clock_ms(), forget_key()));
       DW_TRY(set_limit());
-      if (used_bytes() > limit_bytes_)
+      if (used_bytes() > limit_bytes_) {
         DW_TRY(file_->shrink(limit_bytes_, kMostDeletions, forget_key()));
+        DW_TRY(note_use());
+      }
       return read_keys();
     });
   }
