@@ -97,7 +97,7 @@ inline void add_results(const Panel& panel, const Q8Tile& a, std::size_t s,
 
 template <class Type>
 [[gnu::noinline]] void multiply_panel_tile(const Panel& panel, const ProductQ8& p,
-                                           std::size_t token) {
+                                           std::size_t token, NextGroup& next) {
   alignas(64) std::int32_t buffers[2][kTiles * 256];
   const Q8Tile* a = p.tiles + token / kTileTokens * panel.n_spans;
   V::F acc[kTileTokens];
@@ -105,6 +105,7 @@ template <class Type>
   const std::size_t n_batches = panel.n_spans / kTiles;
   if (n_batches > 0) multiply_spans<kTiles>(panel, a, 0, buffers[0]);
   for (std::size_t batch = 0; batch < n_batches; ++batch) {
+    next.fetch_some();
     // The tiles work on the next batch while the vectors scale this one.
     if (batch + 1 < n_batches)
       multiply_spans<kTiles>(panel, a, (batch + 1) * kTiles, buffers[(batch + 1) % 2]);
@@ -123,8 +124,10 @@ template <class Type>
 template <class Type>
 std::uint32_t multiply_panel_tiles(const Panel& panel, const ProductQ8& p) {
   configure_tiles();
+  NextGroup next = next_group<Type>(p, p.n_tokens / kTileTokens * (panel.n_spans / kTiles));
   std::uint32_t t = 0;
-  for (; t + kTileTokens <= p.n_tokens; t += kTileTokens) multiply_panel_tile<Type>(panel, p, t);
+  for (; t + kTileTokens <= p.n_tokens; t += kTileTokens)
+    multiply_panel_tile<Type>(panel, p, t, next);
   _tile_release();  // the system need not save what nobody uses
   return t;
 }

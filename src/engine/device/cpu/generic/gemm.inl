@@ -1,7 +1,7 @@
 // Matrix products over packed row groups, written once over an instruction set's primitives (struct V).
 // Included inside each ISA's namespace and target region; no include guard on purpose.
 
-// One token reads each weight once, from memory: fetch ahead what the hardware would fetch late, a little at a time so
+// Few tokens read each weight once, from memory: fetch ahead what the hardware would fetch late, a little at a time so
 // that memory never waits for arithmetic, and no further than L2, which has room for more requests. The groups of a
 // matrix follow each other, so running past a group's end warms the next one.
 constexpr std::size_t kFetchAhead = 4096;  // bytes
@@ -21,12 +21,9 @@ template <class Type, int NT>
   }
   for (std::size_t b = 0; b < n_blocks; ++b) {
     for (std::size_t s = 0; s < kSpans; ++s) {
-      if constexpr (NT == 1) {
-        constexpr std::size_t kShare = (sizeof(Block) + kSpans - 1) / kSpans;
-        const auto* share =
-            reinterpret_cast<const std::byte*>(blocks + b) + kFetchAhead + s * kShare;
-        DW_UNROLL for (std::size_t o = 0; o < kShare; o += 64) __builtin_prefetch(share + o, 0, 2);
-      }
+      constexpr std::size_t kShare = (sizeof(Block) + kSpans - 1) / kSpans;
+      const auto* share = reinterpret_cast<const std::byte*>(blocks + b) + kFetchAhead + s * kShare;
+      DW_UNROLL for (std::size_t o = 0; o < kShare; o += 64) __builtin_prefetch(share + o, 0, 2);
       const Span<Type> w = load_span<Type>(blocks[b], s);
       DW_UNROLL for (int t = 0; t < NT; ++t) acc[t] =
           add_span<Type>(acc[t], w, a[t][b * kSpans + s]);

@@ -39,6 +39,29 @@ Panel unpack_panel(const std::byte* group, std::uint32_t n_in, std::byte* scratc
   return panel;
 }
 
+/// The row group behind the one that tokens multiply, fetched from memory meanwhile: a little with each step of that.
+class NextGroup {
+ public:
+  NextGroup(const std::byte* group, std::size_t n_bytes, std::size_t n_steps)
+      : at_(group + n_bytes), end_(at_ + n_bytes), share_(n_bytes / (n_steps + 1) + 1) {}
+
+  void fetch_some() {
+    const std::byte* until = std::min(end_, at_ + share_);
+    for (; at_ < until; at_ += 64) __builtin_prefetch(at_, 0, 2);
+  }
+
+ private:
+  const std::byte* at_;
+  const std::byte* end_;
+  std::size_t share_;
+};
+
+template <class Type>
+NextGroup next_group(const ProductQ8& p, std::size_t n_steps) {
+  using Block = typename Type::Block;
+  return {p.group, p.n_in / Block::kInputs * sizeof(Block), n_steps};
+}
+
 template <class Type>
 inline Span<Type> load_span(const Panel& panel, std::size_t s) {
   Span<Type> w;

@@ -3,7 +3,7 @@
 
 template <class Type, int NT>
 [[gnu::noinline]] void multiply_panel_vectors(const Panel& panel, const ProductQ8& p,
-                                              std::size_t token) {
+                                              std::size_t token, NextGroup& next) {
   const Q8Block* a[NT];
   V::F acc[NT];
   DW_UNROLL for (int t = 0; t < NT; ++t) {
@@ -11,6 +11,7 @@ template <class Type, int NT>
     acc[t] = V::set(0.0F);
   }
   for (std::size_t s = 0; s < panel.n_spans; ++s) {
+    next.fetch_some();
     const Span<Type> w = load_span<Type>(panel, s);
     DW_UNROLL for (int t = 0; t < NT; ++t) acc[t] = add_span<Type>(acc[t], w, a[t][s]);
   }
@@ -26,8 +27,9 @@ std::uint32_t multiply_panel(const ProductQ8& p) {
       return multiply_panel_tiles<Type>(unpack_panel<Type, true>(p.group, p.n_in, p.scratch), p);
   }
   const Panel panel = unpack_panel<Type, false>(p.group, p.n_in, p.scratch);
+  NextGroup next = next_group<Type>(p, p.n_tokens / V::kTokenTile * panel.n_spans);
   std::uint32_t t = 0;
   for (; t + V::kTokenTile <= p.n_tokens; t += V::kTokenTile)
-    multiply_panel_vectors<Type, V::kTokenTile>(panel, p, t);
+    multiply_panel_vectors<Type, V::kTokenTile>(panel, p, t, next);
   return t;
 }
