@@ -14,10 +14,10 @@ namespace deepwell::engine {
 
 /// Tenants take turns by virtual token counters (Sheng et al. 2024, "Fairness in Serving Large Language Models"): the
 /// one for whom the fewest rows were computed, divided by its weight, is next. Who comes back after a pause starts from
-/// the smallest counter of those present, so that nobody saves up turns; who lacks fair places goes before who has them.
-/// Within a tenant and a priority the first come
-/// is first. A higher priority goes first, but a request rises by one for each kRise of waiting, and every
-/// kTurnsPerLow-th turn belongs to the lowest. Used by the engine's thread alone.
+/// the smallest counter of those present, so that nobody saves up turns. Who lacks fair places goes before who has them,
+/// whatever their priorities: these are among those who have, or lack, alike. There a higher priority goes first, but a
+/// request rises by one for each kRise of waiting, and every kTurnsPerLow-th turn belongs to the lowest; within a tenant
+/// and a priority the first come is first. Used by the engine's thread alone.
 class FairQueue {
  public:
   /// Over so many places to run in.

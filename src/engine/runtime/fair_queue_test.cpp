@@ -85,6 +85,19 @@ TEST(FairQueue, LetsPrioritiesGoFirstButKeepsTurnsForTheLower) {
   EXPECT_EQ(100U, order[FairQueue::kTurnsPerLow - 1]);
 }
 
+TEST(FairQueue, GivesATenantItsPlacesBeforeAnothersLongWaiting) {
+  FairQueue queue(2);
+  for (GenerationId id = 1; id <= 4; ++id) queue.add(sequence(id, "many", Priority::kHigh), 0);
+  const auto first = queue.take(*queue.first(0), 0);
+  const auto second = queue.take(*queue.first(0), 0);
+  const std::int64_t now_ms = 10 * FairQueue::kRiseMs;
+  queue.add(sequence(101, "few", Priority::kLow), now_ms);
+  queue.add(sequence(102, "few", Priority::kLow), now_ms);
+  EXPECT_EQ(101U, queue.first(now_ms)->id);
+  const auto third = queue.take(*queue.first(now_ms), now_ms);
+  EXPECT_EQ(3U, queue.first(now_ms)->id);
+}
+
 TEST(FairQueue, RaisesWhoeverWaitsLong) {
   FairQueue queue(16);
   queue.add(sequence(1, "", Priority::kLow), 0);

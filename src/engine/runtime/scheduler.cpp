@@ -228,9 +228,12 @@ void Scheduler::add_prompts(StepBatch& batch, std::vector<StepPiece>& pieces) {
     if (sequence->n_pending() > 1) prompts_.push_back(sequence.get());
   }
   if (prompts_.empty()) return;
-  std::stable_sort(prompts_.begin(), prompts_.end(), [this](const auto* a, const auto* b) {
-    return std::tuple(b->level, waiting_.n_served(*a)) <
-           std::tuple(a->level, waiting_.n_served(*b));
+  const auto has_more_than_its_part = [this](const Sequence& s) {
+    return waiting_.surplus_of(s) > 0.0;
+  };
+  std::stable_sort(prompts_.begin(), prompts_.end(), [&](const auto* a, const auto* b) {
+    return std::tuple(has_more_than_its_part(*a), b->level, waiting_.n_served(*a)) <
+           std::tuple(has_more_than_its_part(*b), a->level, waiting_.n_served(*b));
   });
   in_work_.clear();
   std::uint32_t budget = prompt_budget(pieces.size());
