@@ -102,11 +102,11 @@ struct GeneratorStatus {
   std::uint64_t n_draft_tok = 0;        // since start: tokens that were guessed ahead
   std::uint64_t n_right_draft_tok = 0;  // of them, those that were chosen
   std::uint64_t n_blocks_saved = 0;     // since start: K/V blocks written to disk
-  std::uint64_t n_blocks_loaded = 0;    // since start: K/V blocks read from there instead of computed
-  std::uint64_t n_blocks_refused = 0;   // since start: those that were not what had been saved
-  std::uint64_t kv_disk_bytes = 0;      // of all K/V blocks there
-  std::uint64_t n_layers_done = 0;      // the progress counter: grows while the engine computes
-  std::int64_t last_step_age_ms = 0;    // since the last step ended; meaningful while n_running > 0
+  std::uint64_t n_blocks_loaded = 0;  // since start: K/V blocks read from there instead of computed
+  std::uint64_t n_blocks_refused = 0;  // since start: those that were not what had been saved
+  std::uint64_t kv_disk_bytes = 0;     // of all K/V blocks there
+  std::uint64_t n_layers_done = 0;     // the progress counter: grows while the engine computes
+  std::int64_t last_step_age_ms = 0;   // since the last step ended; meaningful while n_running > 0
 };
 
 /// Thread-safe. Calls return at once; results arrive at the sink.
