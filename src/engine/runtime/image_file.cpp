@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 
 #include <cerrno>
 #include <cstring>
@@ -22,6 +23,13 @@ std::uint64_t lacking_bytes(const std::string& directory, std::uint64_t n_model_
   if (!n_free) return 0;  // opening will tell
   const std::uint64_t n_needed = n_model_bytes + n_model_bytes / 8 + kKeptFreeBytes;
   return *n_free >= n_needed ? 0 : n_needed - *n_free;
+}
+
+/// Whether what lies there can leave memory (statfs(2): tmpfs and ramfs cannot).
+bool lies_on_disk(int fd) {
+  constexpr long kTmpfs = 0x01021994, kRamfs = 0x858458f6;
+  struct ::statfs system {};
+  return ::fstatfs(fd, &system) != 0 || (system.f_type != kTmpfs && system.f_type != kRamfs);
 }
 
 }  // namespace
@@ -46,6 +54,7 @@ ImageFile open_image_file(const std::string& directory, const std::string& conte
     log.warn("no packed image is kept: cannot open ", image.path, ": ", std::strerror(errno),
              "; the model is packed at every start");
   }
+  image.is_on_disk = image.fd.is_open() && lies_on_disk(image.fd.get());
   return image;
 }
 

@@ -11,7 +11,8 @@ namespace deepwell::engine {
 
 struct ImageFile {
   std::string path;
-  ScopedFd fd;  // not open: there is none
+  ScopedFd fd;              // not open: there is none
+  bool is_on_disk = false;  // not on a file system of memory
 };
 
 std::string image_path(const std::string& directory, const std::string& content_sha256);

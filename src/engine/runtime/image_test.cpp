@@ -8,6 +8,7 @@
 #include <filesystem>
 
 #include "engine/runtime/engine.hpp"
+#include "engine/runtime/memory_plan.hpp"
 #include "engine/runtime/testing/child_process.hpp"
 #include "engine/runtime/testing/collector.hpp"
 #include "engine/runtime/tiny_golden.hpp"
@@ -178,9 +179,10 @@ TEST(WeightsImage, WithAnotherWeightIsNotUsed) {
   const off_t n_bytes = ::lseek(file.fd(), 0, SEEK_END);
   std::vector<std::byte> bytes(static_cast<std::size_t>(n_bytes));
   ASSERT_EQ(n_bytes, ::pread(file.fd(), bytes.data(), bytes.size(), 0));
-  // Whatever is not zero in the last page is the last weight's label or its end.
+  // Whatever is not zero in the last page is the last weight's only checksum, behind its label.
   std::size_t last = bytes.size() - 1;
   while (bytes[last] == std::byte{0}) --last;
+  last -= 2 * sizeof(std::uint64_t);
   const std::byte flipped = bytes[last] ^ std::byte{1};
   ASSERT_EQ(1, ::pwrite(file.fd(), &flipped, 1, static_cast<off_t>(last)));
   Warnings log;
@@ -194,7 +196,7 @@ TEST(WeightsImage, WithAnotherWeightIsNotUsed) {
 /// A directory of its own, for images on disk.
 class ImageDirectory {
  public:
-  ImageDirectory() : path_(std::filesystem::temp_directory_path() / "deepwell-image-XXXXXX") {
+  ImageDirectory() : path_(std::filesystem::current_path() / "deepwell-image-XXXXXX") {
     EXPECT_NE(nullptr, ::mkdtemp(path_.data()));
   }
   ~ImageDirectory() { std::filesystem::remove_all(path_); }
@@ -228,28 +230,61 @@ TEST(WeightsImage, OnDiskSparesTheNextStartThePacking) {
   EXPECT_FALSE(log.has_any.load());
 }
 
-TEST(WeightsImage, OnDiskIsPackedAnewWhenAByteOfItHasChanged) {
+/// Flips a bit of the file's byte.
+void damage(int fd, off_t at) {
+  char byte = 0;
+  ASSERT_EQ(1, ::pread(fd, &byte, 1, at));
+  byte = static_cast<char>(byte ^ 4);
+  ASSERT_EQ(1, ::pwrite(fd, &byte, 1, at));
+}
+
+std::string content_of(int fd) {
+  std::string content(static_cast<std::size_t>(::lseek(fd, 0, SEEK_END)), '\0');
+  EXPECT_EQ(static_cast<ssize_t>(content.size()), ::pread(fd, content.data(), content.size(), 0));
+  return content;
+}
+
+TEST(WeightsImage, IsRepairedBeforeADamagedByteIsUsed) {
   ImageDirectory directory;
   Warnings log;
   { LoadedModel first = load_or_die(directory.options(log)); }
   const int fd = ::open(directory.file().c_str(), O_RDWR);
   ASSERT_GE(fd, 0);
-  for (const off_t at : {off_t{4096 + 100}, off_t{200'000}}) {
-    char byte = 0;
-    ASSERT_EQ(1, ::pread(fd, &byte, 1, at));
-    byte = static_cast<char>(byte ^ 4);
-    ASSERT_EQ(1, ::pwrite(fd, &byte, 1, at));
+  const std::string whole = content_of(fd);
+  std::size_t last_sum = whole.size() - 1;
+  while (whole[last_sum] == 0) --last_sum;
+  // In the tied embedding, in the last layer's last matrix, in its checksum.
+  const auto end = static_cast<off_t>(last_sum);
+  for (const off_t at : {off_t{4096 + 100}, end - 200, end}) {
+    damage(fd, at);
+    ASSERT_FALSE(log.has_any.load());
+    {
+      LoadedModel second = load_or_die(directory.options(log));
+      EXPECT_FALSE(log.has_any.load()) << "no start waits for it";
+      expect_right(second);
+      EXPECT_TRUE(log.has_any.exchange(false));
+      EXPECT_TRUE(whole == content_of(fd)) << "damage at " << at;
+      damage(fd, at);  // after its first use it is this process's memory as any other
+      damage(fd, at);
+    }
+    LoadedModel third = load_or_die(directory.options(log));
+    expect_right(third);
+    EXPECT_FALSE(log.has_any.load());
   }
   ::close(fd);
-  ASSERT_FALSE(log.has_any.load());
-  {
-    LoadedModel second = load_or_die(directory.options(log));
-    expect_right(second);
-  }
-  EXPECT_TRUE(log.has_any.exchange(false));
-  LoadedModel third = load_or_die(directory.options(log));
-  expect_right(third);
-  EXPECT_FALSE(log.has_any.load());
+}
+
+TEST(WeightsImage, ThatIsDamagedAndCannotBeWrittenGivesItsWeightToMemory) {
+  ImageFile file;
+  EXPECT_EQ(0, wait_child(start_child([&] { load_or_die(options_of(file.fd())); })));
+  damage(file.fd(), 4096 + 100);
+  file.seal();
+  Warnings log;
+  LoadOptions options = options_of(file.fd());
+  options.log = &log;
+  LoadedModel model = load_or_die(options);
+  expect_right(model);
+  EXPECT_TRUE(log.has_any.load());
 }
 
 TEST(WeightsImage, OnDiskIsDoneWithoutWhereThereIsNoRoomOrNoDirectory) {
@@ -280,6 +315,46 @@ TEST(WeightsImage, OnDiskIsNamedByAGivenHashOnly) {
   LoadedModel model = load_or_die(options);
   expect_right(model);
   EXPECT_TRUE(std::filesystem::is_empty(directory.path()));
+}
+
+TEST(WeightsImage, LargerThanMemoryGivesTheSameLogits) {
+  ImageDirectory directory;
+  for (const char* name : {kModel, kOther, "qwen2-untied-gqa4-d64-iq4_xs-mix"}) {
+    Warnings log;
+    LoadOptions options = directory.options(log);
+    options.path = (kTinyGoldens / (std::string(name) + ".gguf")).string();
+    options.content_sha256 = name;
+    LoadedModel alone = load_or_die(options);
+    for (const std::uint32_t n_threads : {1U, 2U}) {
+      for (const bool is_first_start : {true, false}) {
+        if (is_first_start) std::filesystem::remove(directory.path() + "/" + name + ".packed");
+        options.n_threads = n_threads;
+        const auto n_asked = std::make_shared<std::atomic<int>>(0);
+        // The plan sees less than the weights and the work need, and more than the work.
+        options.available_bytes = [n_asked, n_weights = alone.device->weight_bytes()] {
+          return MemoryPlan::kWorkingBytes + (n_asked->fetch_add(1) == 0 ? n_weights / 2 : 0);
+        };
+        options.stream_slab_bytes = 16 << 10;
+        options.n_ctx_tok = 16;
+        LoadedModel streamed = load_or_die(options);
+        if (!streamed.image_file.is_on_disk) GTEST_SKIP() << "the working directory is memory";
+        EXPECT_TRUE(streamed.is_streaming);
+        EXPECT_TRUE(log.has_any.exchange(false)) << "it says so";
+        for (int step = 0; step < 3; ++step) EXPECT_EQ(logits_of(alone), logits_of(streamed));
+        EXPECT_FALSE(log.has_any.load());
+      }
+    }
+  }
+}
+
+TEST(WeightsImage, LargerThanMemoryIsRefusedWhereThereIsNoDiskForIt) {
+  LoadOptions options = options_of(-1);
+  options.available_bytes = [] { return std::uint64_t{100'000}; };
+  const auto model = LoadedModel::load(options);
+  ASSERT_FALSE(model);
+  EXPECT_EQ(Code::kResourceExhausted, model.error().code);
+  EXPECT_NE(std::string::npos, model.error().message.find("--packed-image auto"))
+      << model.error().message;
 }
 
 TEST(WeightsImage, NeedsAMemoryFile) {

@@ -80,13 +80,14 @@ Result<std::optional<WeightsImage>> open_image(const LoadOptions& options,
                                                const std::string& content_sha256,
                                                const ImageFile& on_disk, const MemoryPlan& plan) {
   const std::string key = concat("cpu/", content_sha256);
+  // All but a file on disk is memory that nobody can take back.
+  if (plan.lacks_memory() && !on_disk.is_on_disk) return plan.lack(options.image_directory);
   if (on_disk.fd.is_open()) {
     auto image = WeightsImage::open(on_disk.fd.get(), key);
     if (image && *image) return image;
     log_of(options).warn("the packed image ", on_disk.path, " cannot be used: ",
                          image ? "another version of the program has it" : image.error().message);
   }
-  // All else is memory that nobody can take back.
   if (plan.lacks_memory()) return plan.lack(options.image_directory);
   if (options.image_fd < 0) return std::optional<WeightsImage>();
   DW_ASSIGN(auto image, WeightsImage::open(options.image_fd, key));
@@ -149,7 +150,8 @@ Result<LoadedModel> load_with(const LoadOptions& options) {
                                  log_of(options));
   }
   DW_ASSIGN(auto image, open_image(options, content_sha256, image_file, plan));
-  const bool is_streaming = image && !plan.fits() && image->fd() == image_file.fd.get();
+  const bool is_streaming =
+      image && !plan.fits() && image_file.is_on_disk && image->fd() == image_file.fd.get();
   const std::uint32_t n_threads = options.n_threads == 0 ? n_usable_cpus() : options.n_threads;
   const std::uint32_t n_max_rows =
       std::max(options.n_min_rows,

@@ -15,12 +15,14 @@ std::uint64_t less(std::uint64_t a, std::uint64_t b) { return a - std::min(a, b)
 }  // namespace
 
 Result<std::uint32_t> MemoryPlan::n_blocks(std::uint32_t n_sequences) const {
-  if (n_kv_longest_bytes() > n_available_bytes) {
-    return Error{
-        Code::kResourceExhausted,
-        concat("a context of ", n_blocks_longest * kKvBlockTok, " tokens needs ",
-               n_kv_longest_bytes() >> 20, " MiB for keys and values, but only ",
-               n_available_bytes >> 20, " MiB of memory are free; use a smaller --ctx-size")};
+  const std::uint64_t n_most_bytes = less(n_available_bytes, kWorkingBytes);
+  if (n_kv_longest_bytes() > n_most_bytes) {
+    return Error{Code::kResourceExhausted,
+                 concat("a context of ", n_blocks_longest * kKvBlockTok, " tokens needs ",
+                        n_kv_longest_bytes() >> 20, " MiB for keys and values, but of memory only ",
+                        n_available_bytes >> 20, " MiB are free, and the engine works in ",
+                        kWorkingBytes >> 20, " of them; use a --ctx-size of at most ",
+                        n_most_bytes / n_kv_block_bytes * kKvBlockTok)};
   }
   const std::uint64_t n_wanted = std::uint64_t{n_blocks_longest} * n_sequences;
   const std::uint64_t n_share_bytes =

@@ -27,7 +27,7 @@ struct MemoryPlan {
   bool lacks_memory() const { return n_weights_bytes + n_kv_longest_bytes() > n_available_bytes; }
   /// Blocks for n_sequences of the longest sequence, or as many as half of the memory holds that the weights leave (a
   /// quarter of all of it if they do not fit, for then every block makes each step read more).
-  /// Errors: kResourceExhausted (not even one such sequence).
+  /// Errors: kResourceExhausted (not even one such sequence beside what a step works in).
   Result<std::uint32_t> n_blocks(std::uint32_t n_sequences) const;
   /// What pages of the weights may take of n_available_bytes (now), when a step of n_rows comes.
   std::uint64_t budget_bytes(std::uint64_t n_available_bytes, std::uint32_t n_rows) const;

@@ -93,6 +93,7 @@ Result<std::optional<WeightsImage>> WeightsImage::open(int fd, std::string_view 
   // Readers of another model never let go; two that meet by chance do, within this time.
   constexpr int kAttempts = 50;
   constexpr auto kNap = std::chrono::milliseconds(10);
+  ::posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);  // labels are read one here, one there
   for (int i = 0; i < kAttempts; ++i) {
     DW_TRY(set_lock(fd, F_RDLCK, true));
     if (find_complete(fd, key)) return std::optional(WeightsImage(fd, true));
