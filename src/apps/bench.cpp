@@ -33,6 +33,7 @@ struct Measurement {
 
 struct Bench final : Command {
   EngineCommandOptions engine;
+  PackedImageOption packed_image{.mode = "off"};
   std::uint32_t n_prompt_tok = 512;
   std::uint32_t n_generate_tok = 64;
   std::uint32_t n_repetitions = 5;
@@ -42,6 +43,7 @@ struct Bench final : Command {
 
   void declare(OptionTable& table) override {
     engine.declare(table);
+    packed_image.declare(table);
     table.add_integer("-p,--n-prompt", &n_prompt_tok, 0, 1 << 20, "N",
                       {"tokens of prefill", "预填充的词元数"});
     table.add_integer("-n,--n-gen", &n_generate_tok, 0, 1 << 20, "N",
@@ -57,7 +59,7 @@ struct Bench final : Command {
   Status run(const Context& context) override {
     if (engine.n_ctx_tok == 0)
       engine.n_ctx_tok = n_depth_tok + std::max(n_prompt_tok, n_generate_tok) + 1;
-    DW_ASSIGN(LoadedModel model, engine.load(context));
+    DW_ASSIGN(LoadedModel model, engine.load(context, &packed_image));
     const std::uint32_t needed = n_depth_tok + std::max(n_prompt_tok, n_generate_tok);
     if (needed > model.n_ctx_tok) {
       return invalid_argument(

@@ -33,17 +33,24 @@ Result<engine::KvType> EngineCommandOptions::kv_type() const {
   return invalid_argument(concat("--kv-cache-type: '", kv_cache_type, "' is not one of f16, q8"));
 }
 
-Result<engine::LoadedModel> EngineCommandOptions::load(const Context& context,
-                                                       std::uint32_t n_sequences) const {
+Result<engine::LoadedModel> EngineCommandOptions::load(
+    const Context& context, const PackedImageOption* packed_image) const {
   if (model.empty()) return invalid_argument("no model given; use -m NAME or -m FILE.gguf");
   DW_ASSIGN(const engine::KvType type, kv_type());
   DW_ASSIGN(std::string path, model_path(context, model));
-  return engine::LoadedModel::load({.path = std::move(path),
-                                    .n_threads = n_threads_for(context, n_threads),
-                                    .n_ctx_tok = n_ctx_tok,
-                                    .n_sequences = n_sequences,
-                                    .kv_type = type,
-                                    .on_progress = loading_progress(model)});
+  engine::LoadOptions options{.path = std::move(path),
+                              .n_threads = n_threads_for(context, n_threads),
+                              .n_ctx_tok = n_ctx_tok,
+                              .kv_type = type,
+                              .on_progress = loading_progress(model),
+                              .log = context.log};
+  if (packed_image != nullptr) {
+    DW_ASSIGN(options.image_directory, packed_image->directory(context));
+    if (!options.image_directory.empty()) {
+      DW_ASSIGN(options.content_sha256, model_sha256(context, options.path));
+    }
+  }
+  return engine::LoadedModel::load(options);
 }
 
 engine::ThreadChoice choose_threads(const Context& context, bool may_measure) {

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "apps/command.hpp"
+#include "apps/packed_image.hpp"
 #include "engine/runtime/loaded_model.hpp"
 #include "engine/runtime/thread_choice.hpp"
 
@@ -19,7 +20,9 @@ struct EngineCommandOptions {
   /// Error: kInvalidArgument.
   Result<engine::KvType> kv_type() const;
   /// Finds the file and loads it, with progress on stderr if that is a terminal.
-  Result<engine::LoadedModel> load(const Context& context, std::uint32_t n_sequences = 1) const;
+  /// `packed_image`: where packed weights are kept; null: in memory of this process.
+  Result<engine::LoadedModel> load(const Context& context,
+                                   const PackedImageOption* packed_image = nullptr) const;
 };
 
 /// Threads for an engine of which no number was given: kept in the home directory, measured if it is not (which takes half

@@ -7,6 +7,7 @@
 #include "apps/command.hpp"
 #include "apps/engine_options.hpp"
 #include "apps/model_path.hpp"
+#include "apps/packed_image.hpp"
 #include "base/concat.hpp"
 #include "engine/runtime/engine.hpp"
 
@@ -62,6 +63,7 @@ std::string join(std::span<const TokenId> ids) {
 
 struct Generate final : Command {
   EngineCommandOptions engine_options;
+  PackedImageOption packed_image{.mode = "off"};
   std::vector<std::string> words;
   std::string ids;
   std::uint32_t max_tokens = 64;
@@ -72,6 +74,7 @@ struct Generate final : Command {
 
   void declare(OptionTable& table) override {
     engine_options.declare(table);
+    packed_image.declare(table);
     table.add_rest("PROMPT", &words, {"text to continue", "要续写的文本"});
     table.add_text("--ids", &ids, "1,2,3",
                    {"token ids to continue, instead of text", "要续写的词元编号，代替文本"});
@@ -104,17 +107,20 @@ struct Generate final : Command {
       return invalid_argument("give either a PROMPT or --ids 1,2,3");
     DW_ASSIGN(const engine::KvType kv_type, engine_options.kv_type());
     DW_ASSIGN(std::string path, model_path(context, engine_options.model));
-    DW_ASSIGN(auto engine,
-              engine::Engine::open(
-                  {.load = {.path = std::move(path),
-                            .n_threads = n_threads_for(context, engine_options.n_threads),
-                            .n_ctx_tok = engine_options.n_ctx_tok,
-                            .kv_type = kv_type,
-                            .on_progress = loading_progress(engine_options.model)},
-                   .name = engine_options.model,
-                   .content_sha256 = "unhashed",
-                   .n_parallel = 1},
-                  *context.log));
+    engine::EngineOptions options{
+        .load = {.path = std::move(path),
+                 .n_threads = n_threads_for(context, engine_options.n_threads),
+                 .n_ctx_tok = engine_options.n_ctx_tok,
+                 .kv_type = kv_type,
+                 .on_progress = loading_progress(engine_options.model)},
+        .name = engine_options.model,
+        .content_sha256 = "unhashed",
+        .n_parallel = 1};
+    DW_ASSIGN(options.load.image_directory, packed_image.directory(context));
+    if (!options.load.image_directory.empty()) {
+      DW_ASSIGN(options.content_sha256, model_sha256(context, options.load.path));
+    }
+    DW_ASSIGN(auto engine, engine::Engine::open(std::move(options), *context.log));
     const engine::Tokenizer& tokenizer = *engine->describe().tokenizer;
     engine::GenerateRequest request{.sampling = {.temperature = static_cast<float>(temperature),
                                                  .top_k = top_k,

@@ -95,4 +95,9 @@ Result<std::string> model_path(const Context& context, const std::string& name) 
   return std::move(model.path);
 }
 
+Result<std::string> model_sha256(const Context& context, const std::string& path) {
+  DW_ASSIGN(LocatedModel model, locate_file(context, path));
+  return std::move(model.sha256);
+}
+
 }  // namespace deepwell::apps

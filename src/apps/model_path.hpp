@@ -11,4 +11,7 @@ namespace deepwell::apps {
 /// store. Downloads nothing. Error: kNotFound, saying how to get it.
 Result<std::string> model_path(const Context& context, const std::string& name);
 
+/// SHA-256 of a model file, 64 hexadecimal digits; remembered where there is a store.
+Result<std::string> model_sha256(const Context& context, const std::string& path);
+
 }  // namespace deepwell::apps

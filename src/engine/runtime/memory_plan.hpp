@@ -16,8 +16,8 @@ struct MemoryPlan {
   std::uint32_t n_blocks_longest = 0;   // of the longest sequence
   std::uint64_t n_kv_longest_bytes() const { return n_blocks_longest * n_kv_block_bytes; }
 
-  /// Rows of a step, vocabulary, code.
-  static constexpr std::uint64_t kWorkingBytes = std::uint64_t{48} << 20;
+  /// Rows of a step, vocabulary, code; and the processes beside the engine.
+  static constexpr std::uint64_t kWorkingBytes = std::uint64_t{80} << 20;
 
   /// Whether weights stay in memory beside one longest sequence and what a step works in.
   bool fits() const {

@@ -19,8 +19,8 @@ MemoryPlan plan_of(std::uint64_t n_available_mib) {
 }
 
 TEST(MemoryPlan, FitsIfWeightsOneSequenceAndTheWorkDo) {
-  EXPECT_TRUE(plan_of(400 + 100 + 48).fits());
-  EXPECT_FALSE(plan_of(400 + 100 + 47).fits());
+  EXPECT_TRUE(plan_of(400 + 100 + 80).fits());
+  EXPECT_FALSE(plan_of(400 + 100 + 79).fits());
   EXPECT_FALSE(plan_of(500).lacks_memory());
   EXPECT_TRUE(plan_of(499).lacks_memory());
 }
@@ -37,8 +37,8 @@ TEST(MemoryPlan, GivesAQuarterToKeysAndValuesWhereWeightsAreStreamed) {
 }
 
 TEST(MemoryPlan, RefusesAContextThatLeavesNoRoomToWork) {
-  EXPECT_EQ(100U, plan_of(148).n_blocks(1).value());
-  const auto refused = plan_of(147).n_blocks(1);
+  EXPECT_EQ(100U, plan_of(180).n_blocks(1).value());
+  const auto refused = plan_of(179).n_blocks(1);
   ASSERT_FALSE(refused);
   EXPECT_EQ(Code::kResourceExhausted, refused.error().code);
   EXPECT_NE(std::string::npos, refused.error().message.find("--ctx-size of at most 1584"))
