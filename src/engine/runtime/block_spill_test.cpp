@@ -273,7 +273,7 @@ TEST(BlockStore, LetsOthersGoOnWhileItReads) {
   EXPECT_EQ(160U, waiting->n_cached_tok());
 }
 
-TEST(BlockStore, KeepsWhatWasCancelledAndWhatYielded) {
+TEST(BlockStore, KeepsWhatWasCancelled) {
   auto store = std::make_shared<MemoryBlockStore>();
   auto engine = open_engine(store);
   auto sink = std::make_shared<Collector>(2ms);

@@ -10,6 +10,7 @@
 #include <random>
 
 #include "base/checksum.hpp"
+#include "engine/runtime/testing/memory_block_store.hpp"
 
 namespace deepwell::engine {
 namespace {
@@ -18,10 +19,10 @@ constexpr KvShape kShape{.n_layers = 1, .n_kv_heads = 1, .d_head = 16, .type = K
 
 class World {
  public:
-  explicit World(std::uint32_t n_blocks)
+  explicit World(std::uint32_t n_blocks, BlockSpill* spill = nullptr)
       : arena_(KvArena::open(-1, {.fingerprint = "f", .shape = kShape}, n_blocks).value()),
         blocks_(n_blocks),
-        cache_(arena_, blocks_, "f") {}
+        cache_(arena_, blocks_, "f", spill) {}
 
   std::unique_ptr<Sequence> admit(std::vector<TokenId> tokens, const std::string& tenant = "",
                                   std::uint32_t n_verify = 0) {
@@ -50,7 +51,11 @@ class World {
     }
     return true;
   }
-  void take_prefix(Sequence& s) { cache_.take_prefix(s); }
+  bool take_prefix(Sequence& s) { return cache_.take_prefix(s); }
+  void spill(std::uint32_t n_copies) { cache_.spill(n_copies); }
+  void spill_all() {
+    for (; cache_.has_to_spill(); std::this_thread::yield()) cache_.spill(UINT32_MAX);
+  }
   void release(std::unique_ptr<Sequence> s) { cache_.release(*s); }
   void flip_bit(std::uint32_t block) { place(block)[99] ^= std::byte{4}; }
   bool check_integrity() const { return cache_.check_integrity(); }
@@ -212,12 +217,15 @@ TEST(PrefixCache, ReusesTheLongestFreeFirst) {
   EXPECT_TRUE(world.check_integrity());
 }
 
-TEST(PrefixCache, IsRightOverRandomUse) {
-  World world(40);
+struct RandomUse {
+  std::uint64_t n_cached = 0;
+};
+
+/// Sequences come, are computed in pieces and go. Whatever one has must be what it would have computed.
+void use_at_random(World& world, int n_steps, RandomUse& use) {
   std::mt19937 random(9);
   std::vector<std::unique_ptr<Sequence>> running;
-  std::uint64_t n_cached = 0;
-  for (int i = 0; i < 20'000; ++i) {
+  for (int i = 0; i < n_steps; ++i) {
     const unsigned what = random() % 4;
     if (what == 0 && running.size() < 8) {
       // Few different beginnings, so that there are hits.
@@ -226,7 +234,7 @@ TEST(PrefixCache, IsRightOverRandomUse) {
       if (random() % 2 == 0) tokens[random() % tokens.size()] = 7;
       auto s = world.admit(tokens, random() % 8 == 0 ? "other" : "");
       if (s == nullptr) continue;
-      n_cached += s->n_cached;
+      use.n_cached += s->n_cached;
       ASSERT_TRUE(world.is_right(*s));
       running.push_back(std::move(s));
     } else if (!running.empty()) {
@@ -237,15 +245,72 @@ TEST(PrefixCache, IsRightOverRandomUse) {
         world.release(std::move(running[at]));
         running.erase(running.begin() + static_cast<std::ptrdiff_t>(at));
       } else {
-        if (s.n_computed == s.n_named_blocks * kKvBlockTok) world.take_prefix(s);
-        world.compute(s, 1 + static_cast<std::uint32_t>(random()) % s.n_pending());
+        bool is_coming = s.n_computed == s.n_named_blocks * kKvBlockTok;
+        while (is_coming && random() % 1000 > 0) {
+          is_coming = world.take_prefix(s);
+          std::this_thread::yield();
+        }
+        ASSERT_TRUE(world.is_right(s));
+        if (s.n_pending() > 0)
+          world.compute(s, 1 + static_cast<std::uint32_t>(random()) % s.n_pending());
       }
     }
     if (i % 16 == 0) {
       ASSERT_TRUE(world.check_integrity());
     }
+    world.spill(static_cast<std::uint32_t>(random() % 3));
+    if (i % 64 == 0) world.spill_all();
   }
-  EXPECT_GT(n_cached, 10'000U);
+}
+
+TEST(PrefixCache, IsRightOverRandomUse) {
+  World world(40);
+  RandomUse use;
+  use_at_random(world, 20'000, use);
+  EXPECT_GT(use.n_cached, 10'000U);
+}
+
+TEST(PrefixCache, IsRightOverRandomUseOfAStore) {
+  auto store = std::make_shared<MemoryBlockStore>();
+  BlockSpill spill(store,
+                   {.fingerprint = "f",
+                    .block_bytes = kv_block_bytes(kShape),
+                    .max_copy_bytes = 8 * kv_block_bytes(kShape)},
+                   null_log());
+  World world(24, &spill);
+  RandomUse use;
+  use_at_random(world, 20'000, use);
+  EXPECT_GT(spill.counters().n_loaded, 100U);
+  EXPECT_EQ(0U, spill.counters().n_refused);
+}
+
+TEST(PrefixCache, FillsBlocksOfItsOwnFromAStore) {
+  auto store = std::make_shared<MemoryBlockStore>();
+  const BlockSpillOptions options{.fingerprint = "f", .block_bytes = kv_block_bytes(kShape)};
+  {
+    BlockSpill spill(store, options, null_log());
+    World world(16, &spill);
+    auto first = world.admit(counting(70));
+    world.compute_all(*first);
+    world.spill(UINT32_MAX);
+    world.release(std::move(first));
+  }
+  EXPECT_EQ(4U, store->n_blocks());
+  BlockSpill spill(store, options, null_log());
+  World world(16, &spill);
+  auto again = world.admit(counting(70));
+  EXPECT_EQ(0U, again->n_computed);
+  while (world.take_prefix(*again)) std::this_thread::yield();
+  EXPECT_EQ(64U, again->n_computed);
+  EXPECT_EQ(64U, again->n_cached);
+  EXPECT_TRUE(world.is_right(*again));
+  // Whoever comes now finds them in memory.
+  EXPECT_EQ(64U, world.admit(counting(70))->n_computed);
+  EXPECT_EQ(4U, spill.counters().n_loaded);
+  EXPECT_TRUE(world.check_integrity());
+  // Another tenant's are none of its business.
+  auto foreign = world.admit(counting(70), "other");
+  EXPECT_FALSE(world.take_prefix(*foreign));
 }
 
 }  // namespace

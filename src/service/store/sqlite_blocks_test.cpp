@@ -256,6 +256,7 @@ TEST_F(Blocks, OfAnotherKeyOrVersionAreOfNoUse) {
     auto store = open();
     EXPECT_FALSE(store->has(label_of(1).name));
     EXPECT_FALSE(loads(*store, 1));
+    EXPECT_EQ(0U, look_at_blocks(folder_, std::nullopt)->n_blocks);  // nobody could use them
     save(*store, 1);
     EXPECT_TRUE(loads(*store, 1));
   }
@@ -271,6 +272,14 @@ TEST_F(Blocks, SwappedBetweenRowsAreRefused) {
   EXPECT_FALSE(loads(*store, 1));
   EXPECT_FALSE(store->has(label_of(1).name));
   EXPECT_TRUE(loads(*store, 2));
+  // Of equal tokens, under another name.
+  BlockLabel twin = label_of(2);
+  twin.name = label_of(3).name;
+  EXPECT_FALSE(loads(*store, twin, 3));
+  save(*store, 3);
+  sql("UPDATE payloads SET sealed = (SELECT sealed FROM payloads WHERE seq = 3) WHERE seq = "
+      "(SELECT max(seq) FROM payloads)");
+  EXPECT_FALSE(loads(*store, twin, 2));
 }
 
 TEST_F(Blocks, LeaveAForeignFileAsItIs) {
