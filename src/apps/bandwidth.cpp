@@ -6,6 +6,8 @@
 #include <thread>
 #include <vector>
 
+#include "engine/runtime/host_limits.hpp"
+
 namespace deepwell::apps {
 
 namespace {
@@ -24,9 +26,11 @@ std::uint64_t sum_words(const std::uint64_t* words, std::size_t n) {
 }  // namespace
 
 double measure_read_bandwidth_gbps(std::uint32_t n_threads) {
-  constexpr std::size_t kWords = (std::size_t{1} << 30) / sizeof(std::uint64_t);
-  const std::vector<std::uint64_t> words(kWords, 1);
-  const std::size_t share = kWords / n_threads / 8 * 8;  // whole turns of the loop
+  const std::uint64_t n_bytes =
+      std::clamp<std::uint64_t>(engine::available_memory_bytes() / 4, 16 << 20, 1 << 30);
+  const std::size_t n_words = n_bytes / sizeof(std::uint64_t);
+  const std::vector<std::uint64_t> words(n_words, 1);
+  const std::size_t share = n_words / n_threads / 8 * 8;  // whole turns of the loop
   std::vector<std::uint64_t> sums(n_threads);
   double best = 0.0;
   for (int repetition = 0; repetition < 5; ++repetition) {

@@ -104,6 +104,7 @@ void WeightStream::skip_unused() {
 // --- the driver ------------------------------------------------------------------------------------------------------
 
 void WeightStream::begin_step(bool has_outputs) {
+  tell_speed();
   ask_budget();
   const std::lock_guard lock(mutex_);
   step_begin_ += n_per_step_;
@@ -111,6 +112,20 @@ void WeightStream::begin_step(bool has_outputs) {
   release_before(step_begin_);
   skip_unused();
   for_readers_.notify_all();
+  began_at_ = std::chrono::steady_clock::now();
+  waited_s_ = 0.0;
+}
+
+/// Once, after a whole step that mostly waited. The first one may have found in memory what others read.
+void WeightStream::tell_speed() {
+  if (has_told_ || step_begin_ < 2 * n_per_step_ || step_end_ - step_begin_ < n_per_step_) return;
+  const double took_s = seconds(std::chrono::steady_clock::now() - began_at_);
+  if (2 * waited_s_ < took_s) return;
+  has_told_ = true;
+  const std::uint64_t n_bytes = (n_slabs_ - n_kept_) * options_.slab_bytes;
+  const auto n_mb_per_s = static_cast<std::uint64_t>(static_cast<double>(n_bytes) / took_s / 1e6);
+  options_.log->info("the disk sets the speed: ", n_bytes >> 20, " MiB in a step of ",
+                     static_cast<std::uint64_t>(1e3 * took_s), " ms, ", n_mb_per_s, " MB/s");
 }
 
 bool WeightStream::has_read(std::uint64_t end) {
@@ -121,10 +136,12 @@ bool WeightStream::has_read(std::uint64_t end) {
 void WeightStream::await(std::uint64_t end) {
   std::unique_lock lock(mutex_);
   const Position position = position_of(end);
+  const SteadyTime since = std::chrono::steady_clock::now();
   for_driver_.wait(lock, [&] {
     const bool is_stuck = !can_read() && reading_.empty() && drops_.empty() && n_dropping_ == 0;
     return has_read_all_to(position) || is_stuck;
   });
+  waited_s_ += seconds(std::chrono::steady_clock::now() - since);
 }
 
 void WeightStream::release(std::uint64_t end) {
@@ -184,42 +201,16 @@ void WeightStream::reader_main() {
       const Position position = next_++;
       const std::uint64_t slab = slab_of(position);
       skip_unused();
-      const bool stays = is_kept(slab);
-      if (!stays) window_.push_back(position);
-      if (reading_.empty()) reading_since_ = std::chrono::steady_clock::now();
+      if (!is_kept(slab)) window_.push_back(position);
       reading_.push_back(position);
       lock.unlock();
       populate(slab);
       lock.lock();
       std::erase(reading_, position);
-      note_read(position, stays ? 0 : n_bytes_of(slab));
     }
     for_driver_.notify_one();
     for_readers_.notify_one();  // there may be room now
   }
-}
-
-/// Says once how fast the disk is, by the second step: what the first one finds may lie in memory from earlier.
-void WeightStream::note_read(Position position, std::uint64_t n_bytes) {
-  if (has_told_) return;
-  const SteadyTime now = std::chrono::steady_clock::now();
-  if (position < 2 * n_per_step_) {
-    reading_since_ = now;
-    return;
-  }
-  n_read_bytes_ += n_bytes;
-  if (position < 3 * n_per_step_) {
-    if (reading_.empty()) reading_s_ += seconds(now - reading_since_);
-    return;
-  }
-  has_told_ = true;
-  if (!reading_.empty()) reading_s_ += seconds(now - reading_since_);
-  if (n_read_bytes_ == 0 || reading_s_ <= 0.0) return;
-  const double n_bytes_per_s = static_cast<double>(n_read_bytes_) / reading_s_;
-  options_.log->info("weights come from the disk at ", n_bytes_per_s / 1e6, " MB/s, ",
-                     n_read_bytes_ >> 20,
-                     " MiB for each step: ", n_bytes_per_s / static_cast<double>(n_read_bytes_),
-                     " steps a second at most");
 }
 
 std::uint64_t WeightStream::n_bytes_of(std::uint64_t slab) const {

@@ -77,7 +77,7 @@ class WeightStream {
   void keep(std::uint64_t n_budget_bytes);
   void ask_budget();
   void reader_main();
-  void note_read(Position position, std::uint64_t n_bytes);
+  void tell_speed();
   void populate(std::uint64_t slab) const;
   void drop(std::uint64_t slab) const;
   std::uint64_t n_bytes_of(std::uint64_t slab) const;
@@ -89,7 +89,11 @@ class WeightStream {
   const std::uint64_t n_first_;      // positions of a step before those of the output projection
   const std::uint64_t n_per_step_;   // positions of a step with outputs
   std::vector<std::uint64_t> rank_;  // [n_slabs_] the lower, the sooner a slab is kept
-  SteadyTime asked_at_{};            // for the budget
+  // The driver's:
+  SteadyTime asked_at_{};  // for the budget
+  SteadyTime began_at_{};  // this step
+  double waited_s_ = 0.0;  // in this step
+  bool has_told_ = false;  // how fast the disk is
 
   std::mutex mutex_;  // guards all below
   std::condition_variable for_readers_, for_driver_;
@@ -102,11 +106,6 @@ class WeightStream {
   std::uint64_t n_kept_ = 0;
   std::uint64_t n_window_ = 0;  // slabs at most
   bool is_stopping_ = false;
-  // How fast the disk is: told once.
-  std::uint64_t n_read_bytes_ = 0;
-  SteadyTime reading_since_{};
-  double reading_s_ = 0.0;
-  bool has_told_ = false;
 
   std::vector<std::thread> readers_;  // last: they use everything above
 };
