@@ -9,7 +9,6 @@ tokens a second, bytes read for each token, and what share of the raw speed that
 """
 
 import argparse
-import contextlib
 import json
 import mmap
 import os
@@ -22,43 +21,9 @@ import threading
 import time
 from pathlib import Path
 
-CGROUPS = Path("/sys/fs/cgroup")
+from memory_group import MemoryGroup
+
 PIECE = 4 << 20
-
-
-class MemoryGroup:
-    """A cgroup with a memory limit, of whichever version has the controller."""
-
-    def __init__(self, limit_bytes: int):
-        v2 = next((p for p in (CGROUPS, CGROUPS / "unified") if has_memory(p)), None)
-        self.folder = (v2 or CGROUPS / "memory") / f"deepwell-bench-{os.getpid()}"
-        self.version = 2 if v2 else 1
-        if v2:
-            with contextlib.suppress(OSError):
-                (v2 / "cgroup.subtree_control").write_text("+memory")
-        self.folder.mkdir()
-        name = "memory.max" if v2 else "memory.limit_in_bytes"
-        (self.folder / name).write_text(str(limit_bytes))
-
-    def enter(self):
-        (self.folder / "cgroup.procs").write_text(str(os.getpid()))
-
-    def n_killed(self) -> int:
-        name = "memory.events" if self.version == 2 else "memory.oom_control"
-        lines = (self.folder / name).read_text().splitlines()
-        return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
-
-    def remove(self):
-        for _ in range(50):
-            with contextlib.suppress(OSError):
-                self.folder.rmdir()
-                return
-            time.sleep(0.1)
-
-
-def has_memory(folder: Path) -> bool:
-    file = folder / "cgroup.controllers"
-    return file.exists() and "memory" in file.read_text().split()
 
 
 def drop_from_cache(path: Path):
