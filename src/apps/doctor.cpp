@@ -14,6 +14,7 @@
 #include "base/concat.hpp"
 #include "base/file.hpp"
 #include "engine/device/cpu/isa.hpp"
+#include "engine/runtime/host_limits.hpp"
 
 namespace deepwell::apps {
 namespace {
@@ -75,9 +76,14 @@ struct Doctor final : Command {
 
   void check_memory(const Machine& machine, Report& report) const {
     constexpr std::uint64_t kLittle = 1ULL << 30U;
-    const std::string memory = concat(format_bytes(machine.memory_bytes), ", ",
-                                      format_bytes(machine.available_bytes), " available");
-    if (machine.available_bytes < kLittle) {
+    const std::uint64_t n_here = engine::available_memory_bytes();  // a cgroup may leave less
+    const std::string memory =
+        concat(format_bytes(machine.memory_bytes), ", ", format_bytes(machine.available_bytes),
+               " available",
+               n_here < machine.available_bytes / 2
+                   ? concat(", ", format_bytes(n_here), " of them here (a cgroup)")
+                   : std::string());
+    if (n_here < kLittle) {
       report.warn("memory", concat(memory, ": little for a model"));
     } else {
       report.ok("memory", memory);

@@ -330,9 +330,10 @@ TEST(WeightsImage, LargerThanMemoryGivesTheSameLogits) {
         if (is_first_start) std::filesystem::remove(directory.path() + "/" + name + ".packed");
         options.n_threads = n_threads;
         const auto n_asked = std::make_shared<std::atomic<int>>(0);
-        // The plan sees less than the weights and the work need, and more than the work.
-        options.available_bytes = [n_asked, n_weights = alone.device->weight_bytes()] {
-          return MemoryPlan::kWorkingBytes + (n_asked->fetch_add(1) == 0 ? n_weights / 2 : 0);
+        // The plan sees less than the weights and the work need; then there is nothing left, or all of it.
+        const std::uint64_t n_later = is_first_start ? 0 : MemoryPlan::kWorkingBytes;
+        options.available_bytes = [n_asked, n_later, n_weights = alone.device->weight_bytes()] {
+          return n_asked->fetch_add(1) == 0 ? MemoryPlan::kWorkingBytes + n_weights / 2 : n_later;
         };
         options.stream_slab_bytes = 16 << 10;
         options.n_ctx_tok = 16;
