@@ -200,6 +200,7 @@ void BlockSpill::save_next(std::unique_lock<std::mutex>& lock) {
 void BlockSpill::tend(std::unique_lock<std::mutex>& lock) {
   tend_at_ = Clock::now() + kTendInterval;
   spare_.clear();
+  drop_stale();
   if (std::max(no_load_before_, no_save_before_) > Clock::now()) return;
   const std::vector<BlockName> used = std::exchange(used_, {});
   const Status tended = call(lock, [&]() -> Status {
