@@ -31,6 +31,8 @@ std::unique_ptr<BlockSpill> make_spill(const EngineOptions& options, const Loade
                                       log);
 }
 
+std::size_t hash_of(const std::string& tenant) { return std::hash<std::string>()(tenant); }
+
 std::int64_t steady_ms() {
   using namespace std::chrono;
   return duration_cast<milliseconds>(steady_clock::now().time_since_epoch()).count();
@@ -130,7 +132,7 @@ Result<GenerationId> Engine::submit(GenerateRequest request, std::shared_ptr<Gen
     }
     id = ++last_id_;
     sequence->id = id;
-    if (is_background_step_ && sequence->request.priority != Priority::kBackground)
+    if (is_step_in_the_way_of(sequence->request))
       is_step_unwanted_.store(true, std::memory_order_relaxed);
     live_.insert(id);
     mailbox_.emplace_back(std::move(sequence));
@@ -227,14 +229,16 @@ void Engine::thread_main() {
 /// False if there was nothing to compute.
 bool Engine::run_step() {
   if (!scheduler_.schedule(batch_, pieces_, steady_ms())) return false;
-  if (!begin_step()) return true;
+  const bool is_begun = begin_step();
   const auto start = std::chrono::steady_clock::now();
-  if (model_.forward(batch_, &is_step_unwanted_)) {
+  const bool is_done = is_begun && model_.forward(batch_, &is_step_unwanted_);
+  if (is_done) {
     scheduler_.note_time(
         std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
     commit();
   }
   end_step();
+  was_abandoned_ = !is_done;
   return true;
 }
 
@@ -310,12 +314,20 @@ void Engine::handle(Attach attach) {
   sequence->sink->on_event(news_of(*sequence, from, {generated.begin() + from, generated.end()}));
 }
 
-/// Whether somebody came who is more than background. The caller holds mutex_.
-bool Engine::has_wanted_mail() const {
-  return std::any_of(mailbox_.begin(), mailbox_.end(), [](const CommandMessage& message) {
+/// Whether somebody came for whom the step that is to begin is in the way. The caller holds mutex_.
+bool Engine::has_better_mail() const {
+  return std::any_of(mailbox_.begin(), mailbox_.end(), [this](const CommandMessage& message) {
     const auto* submit = std::get_if<Submit>(&message);
-    return submit != nullptr && (*submit)->request.priority != Priority::kBackground;
+    return submit != nullptr && is_step_in_the_way_of((*submit)->request);
   });
+}
+
+/// Whether the running step shall end at once for this request. The caller holds mutex_.
+bool Engine::is_step_in_the_way_of(const GenerateRequest& request) const {
+  if (request.priority == Priority::kBackground) return false;
+  if (is_background_step_) return true;
+  return gives_way_ && std::find(step_tenants_.begin(), step_tenants_.end(),
+                                 hash_of(request.tenant)) == step_tenants_.end();
 }
 
 /// Names the step's sequences to cancel() and to the crash page. False if nobody wants it by now.
@@ -328,7 +340,12 @@ bool Engine::begin_step() {
       if (const auto* cancel = std::get_if<Cancel>(&message)) std::erase(wanted_, cancel->id);
     }
     is_background_step_ = scheduler_.is_background();
-    const bool has_better = is_background_step_ && has_wanted_mail();
+    // Never two steps in a row: whoever is in them would not get on.
+    gives_way_ = !was_abandoned_ && scheduler_.is_in_the_way_of_newcomers();
+    step_tenants_.clear();
+    for (const StepPiece& piece : pieces_)
+      step_tenants_.push_back(hash_of(piece.sequence->request.tenant));
+    const bool has_better = has_better_mail();
     is_step_unwanted_.store(wanted_.empty() || is_stopping_ || has_better,
                             std::memory_order_relaxed);
     if (wanted_.empty() || has_better) return false;
@@ -346,7 +363,8 @@ void Engine::end_step() {
   if (options_.crash_page != nullptr) options_.crash_page->end_step();
   const std::lock_guard lock(mutex_);
   wanted_.clear();
-  is_background_step_ = false;
+  is_background_step_ = gives_way_ = false;
+  step_tenants_.clear();
 }
 
 void Engine::abort_if_poisoned() const {

@@ -34,7 +34,7 @@ struct EngineOptions {
   std::uint32_t n_longest = 0;        // of the longest sequence so many fit at once; 0: n_parallel
   std::uint32_t n_max_waiting = 256;  // queued beyond them; more are refused
   std::uint32_t n_mixed_budget_tok = 128;  // see SchedulerOptions
-  double max_slowdown = 2.0;               // see SchedulerOptions
+  double max_slowdown = 1.8;               // see SchedulerOptions
   std::uint32_t n_max_draft_tok = 8;       // tokens guessed ahead at once; 0: none
   // Keeps blocks beyond memory and beyond this process; may be null. Owners: whoever opened it, and the engine.
   std::shared_ptr<BlockStore> block_store;
@@ -97,7 +97,8 @@ class Engine final : public Generator {
   void handle(Cancel cancel);
   void handle(Force force);
   void handle(Attach attach);
-  bool has_wanted_mail() const;
+  bool has_better_mail() const;
+  bool is_step_in_the_way_of(const GenerateRequest& request) const;
   bool begin_step();
   void end_step();
   void abort_if_poisoned() const;
@@ -134,6 +135,9 @@ class Engine final : public Generator {
   GenerationId last_id_ = 0;          // guarded by mutex_
   bool is_stopping_ = false;          // guarded by mutex_
   bool is_background_step_ = false;   // guarded by mutex_; the running step is for nobody who waits
+  bool gives_way_ = false;  // guarded by mutex_; the running step, to a tenant that is not in it
+  std::vector<std::size_t> step_tenants_;      // guarded by mutex_; of the running step, hashes
+  bool was_abandoned_ = false;                 // the last step; engine's thread alone
   std::atomic<bool> is_step_unwanted_{false};  // written under mutex_, read between layers
 
   std::atomic<std::uint32_t> n_running_{0}, n_waiting_{0}, n_blocks_used_{0};

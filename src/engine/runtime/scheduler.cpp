@@ -11,6 +11,7 @@ namespace {
 
 constexpr double kFirstTokenWeight =
     4.0;  // of one who waits for a first token, beside one who waits for the next
+constexpr double kPaceShare = 0.1;      // of the newest step in the pace that streams are used to
 constexpr std::uint32_t kTileTok = 16;  // rows of a step cost least in whole tiles of so many
 
 std::uint32_t n_blocks_for(std::uint32_t n_tok) { return (n_tok + kKvBlockTok - 1) / kKvBlockTok; }
@@ -142,7 +143,6 @@ void Scheduler::grow() {
 
 /// Guesses what follows a sequence that decodes, if that pays and as far as there is room without taking anybody's.
 void Scheduler::draft(Sequence& sequence) {
-  sequence.draft.clear();
   const std::uint32_t n_most = options_.n_max_draft_tok;
   if (n_most == 0 || n_running() * (n_most + 1) > options_.n_max_rows) return;
   const std::uint32_t n_left = sequence.request.max_tokens - sequence.n_generated();
@@ -186,19 +186,26 @@ void Scheduler::add_piece(Sequence& sequence, std::uint32_t n_tok, StepBatch& ba
   pieces.push_back({&sequence, n_tok, n_draft, output_row, n_outputs, has_output});
 }
 
+/// Whether its tenant has no more than its places while another has.
+bool Scheduler::goes_before_others(const Sequence& sequence) const {
+  return waiting_.surplus_of(sequence) <= 0.0 &&
+         std::any_of(running_.begin(), running_.end(),
+                     [this](const auto& other) { return waiting_.surplus_of(*other) > 0.0; });
+}
+
 /// Prompt tokens that fit beside the rows which decode.
 std::uint32_t Scheduler::prompt_budget(std::size_t n_decoding) const {
   const std::uint32_t n_max = options_.n_max_rows - work_.n_rows;
-  if (work_.n_rows == 0) return n_max;
+  if (work_.n_rows == 0 || goes_before_others(*prompts_.front())) return n_max;
   if (!times_.is_known()) return std::min(n_max, options_.n_mixed_budget_tok);
   const std::uint32_t pos = prompts_.front()->n_computed;
   const double slowdown = std::max(options_.max_slowdown,
                                    1.0 + kFirstTokenWeight * static_cast<double>(prompts_.size()) /
                                              static_cast<double>(n_decoding));
-  const double seconds = slowdown * times_.predict(work_);
+  const double seconds = slowdown * std::max(times_.predict(work_), pace_s_);
   const std::uint32_t n_rows = work_.n_rows + times_.n_tok_within(seconds, work_, pos, n_max);
-  const std::uint32_t n_whole = n_rows / kTileTok * kTileTok;
-  return std::min(n_max, std::max(n_whole, work_.n_rows + kTileTok) - work_.n_rows);
+  const std::uint32_t n_fewest = (work_.n_rows / kTileTok + 1) * kTileTok;  // else none would go on
+  return std::min(n_max, std::max(n_rows / kTileTok * kTileTok, n_fewest) - work_.n_rows);
 }
 
 /// Tokens of its prompt that it computes in this step. 0: the next ones are being read from disk, or somebody else
@@ -223,10 +230,6 @@ std::uint32_t Scheduler::next_chunk(Sequence& sequence, std::uint32_t budget) {
 
 /// Prompts, in turn by priority and by what their tenants got, share the budget.
 void Scheduler::add_prompts(StepBatch& batch, std::vector<StepPiece>& pieces) {
-  prompts_.clear();
-  for (const auto& sequence : running_) {
-    if (sequence->n_pending() > 1) prompts_.push_back(sequence.get());
-  }
   if (prompts_.empty()) return;
   const auto has_more_than_its_part = [this](const Sequence& s) {
     return waiting_.surplus_of(s) > 0.0;
@@ -247,16 +250,27 @@ void Scheduler::add_prompts(StepBatch& batch, std::vector<StepPiece>& pieces) {
   }
 }
 
+void Scheduler::note_time(double seconds) {
+  times_.note(work_, seconds);
+  if (!prompts_.empty()) return;
+  pace_s_ += (pace_s_ == 0.0 ? 1.0 : kPaceShare) * (seconds - pace_s_);
+}
+
 bool Scheduler::schedule(StepBatch& batch, std::vector<StepPiece>& pieces, std::int64_t now_ms) {
   batch.clear();
   pieces.clear();
   work_ = {};
   admit(now_ms);
   grow();
+  prompts_.clear();
+  for (const auto& sequence : running_) {
+    if (sequence->n_pending() > 1) prompts_.push_back(sequence.get());
+  }
   for (const auto& sequence : running_) {
     if (sequence->n_pending() != 1) continue;
     if (work_.n_rows == options_.n_max_rows) break;
-    draft(*sequence);
+    sequence->draft.clear();
+    if (prompts_.empty()) draft(*sequence);  // a first token is worth more than a guess
     add_piece(*sequence, 1, batch, pieces);
   }
   add_prompts(batch, pieces);

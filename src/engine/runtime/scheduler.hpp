@@ -20,9 +20,10 @@ struct SchedulerOptions {
   std::uint32_t n_parallel = 16;   // sequences running at once
   std::uint32_t n_max_rows = 512;  // tokens of a step at most
   std::uint32_t n_ctx_tok = 4096;
-  // A step in which some decode takes at most so many times what their tokens alone would take, unless more prompts
-  // than they wait: so much prompts may slow them down.
-  double max_slowdown = 2.0;
+  // A step in which some decode aims at no more than so many times what their tokens alone take, or took lately with
+  // what was guessed, unless more prompts than they wait: so much prompts may slow them down. Below 2, so that what is
+  // predicted wrongly stays below that.
+  double max_slowdown = 1.8;
   std::uint32_t n_mixed_budget_tok = 128;  // prompt tokens of such a step before times are known
   std::uint32_t n_max_draft_tok = 0;       // tokens guessed at once; 0: none
 };
@@ -60,7 +61,7 @@ class Scheduler {
   bool schedule(StepBatch& batch, std::vector<StepPiece>& pieces, std::int64_t now_ms);
 
   /// How long the planned step took.
-  void note_time(double seconds) { times_.note(work_, seconds); }
+  void note_time(double seconds);
 
   /// Takes a sequence out, running or waiting, and frees its blocks. Null if it is not here.
   std::unique_ptr<Sequence> remove(GenerationId id);
@@ -75,6 +76,11 @@ class Scheduler {
   const std::vector<std::unique_ptr<Sequence>>& running() const { return running_; }
   /// Whether all that run are mere background.
   bool is_background() const;
+  /// Whether the planned step keeps a tenant that has nothing here yet from a part of the engine that is its own: prompts
+  /// of others, who have more than theirs.
+  bool is_in_the_way_of_newcomers() const {
+    return !prompts_.empty() && waiting_.has_surplus_beside_newcomer();
+  }
 
  private:
   void admit(std::int64_t now_ms);
@@ -86,6 +92,7 @@ class Scheduler {
   std::unique_ptr<Sequence> stop(GenerationId id);
   void grow();
   void draft(Sequence& sequence);
+  bool goes_before_others(const Sequence& sequence) const;
   std::uint32_t prompt_budget(std::size_t n_decoding) const;
   void add_prompts(StepBatch& batch, std::vector<StepPiece>& pieces);
   std::uint32_t next_chunk(Sequence& sequence, std::uint32_t budget);
@@ -99,6 +106,7 @@ class Scheduler {
   std::vector<std::unique_ptr<Sequence>>
       running_;  // by rank: higher priority first, then admission
   StepTimes times_;
+  double pace_s_ = 0.0;                                   // of late steps that had no prompts
   StepWork work_;                                         // of the step that is being planned
   std::vector<Sequence*> prompts_;                        // of this step
   std::unordered_set<BlockName, BlockNameHash> in_work_;  // blocks that this step computes

@@ -22,7 +22,8 @@ struct V : Avx512 {
 #include "engine/device/cpu/generic/panel.inl"
 
 constexpr std::uint32_t kTileTokens = Q8Tile::kTokens;
-constexpr int kTiles = 4;  // for results
+constexpr int kTiles = 4;                   // for results
+constexpr std::uint32_t kFewestInTile = 5;  // fewer tokens are faster without
 
 /// What LDTILECFG reads (Intel SDM, volume 1, 18.2).
 struct alignas(64) TileConfig {
@@ -95,6 +96,12 @@ inline void add_results(const Panel& panel, const Q8Tile& a, std::size_t s,
   }
 }
 
+/// The first n of a tile whose other rows nobody wants.
+[[gnu::noinline]] void store_first(const V::F (&acc)[kTileTokens], std::size_t n, float* out,
+                                   std::size_t out_stride, const Epilogue& epilogue) {
+  for (std::size_t t = 0; t < n; ++t) store_row(acc[t], out + t * out_stride, epilogue);
+}
+
 template <class Type>
 [[gnu::noinline]] void multiply_panel_tile(const Panel& panel, const ProductQ8& p,
                                            std::size_t token, NextGroup& next) {
@@ -118,18 +125,27 @@ template <class Type>
     multiply_spans<1>(panel, a, s, buffers[0]);
     add_results<Type>(panel, a[s], s, buffers[0], acc);
   }
-  store_tile<kTileTokens>(acc, p.out + token * p.out_stride, p.out_stride, p.epilogue);
+  float* out = p.out + token * p.out_stride;
+  if (token + kTileTokens <= p.n_tokens) {
+    store_tile<kTileTokens>(acc, out, p.out_stride, p.epilogue);
+  } else {
+    V::F rest[kTileTokens];  // a copy: `acc` stays in registers
+    DW_UNROLL for (std::uint32_t t = 0; t < kTileTokens; ++t) rest[t] = acc[t];
+    store_first(rest, p.n_tokens - token, out, p.out_stride, p.epilogue);
+  }
 }
 
 template <class Type>
 std::uint32_t multiply_panel_tiles(const Panel& panel, const ProductQ8& p) {
   configure_tiles();
-  NextGroup next = next_group<Type>(p, p.n_tokens / kTileTokens * (panel.n_spans / kTiles));
-  std::uint32_t t = 0;
-  for (; t + kTileTokens <= p.n_tokens; t += kTileTokens)
+  const std::uint32_t n_rest = p.n_tokens % kTileTokens;
+  const std::uint32_t n_done = p.n_tokens - (n_rest < kFewestInTile ? n_rest : 0);
+  NextGroup next =
+      next_group<Type>(p, ((n_done + kTileTokens - 1) / kTileTokens) * (panel.n_spans / kTiles));
+  for (std::uint32_t t = 0; t < n_done; t += kTileTokens)
     multiply_panel_tile<Type>(panel, p, t, next);
   _tile_release();  // the system need not save what nobody uses
-  return t;
+  return n_done;
 }
 
 #include "engine/device/cpu/generic/panel_vector.inl"
