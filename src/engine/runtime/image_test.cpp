@@ -348,6 +348,31 @@ TEST(WeightsImage, LargerThanMemoryGivesTheSameLogits) {
   }
 }
 
+TEST(WeightsImage, LargerThanMemoryIsRepairedInItsFirstStep) {
+  ImageDirectory directory;
+  Warnings log;
+  LoadOptions options = directory.options(log);
+  std::uint64_t n_weights = 0;
+  { n_weights = load_or_die(options).device->weight_bytes(); }
+  const int fd = ::open(directory.file().c_str(), O_RDWR);
+  ASSERT_GE(fd, 0);
+  const std::string whole = content_of(fd);
+  for (off_t at = 4096 + 100; at < static_cast<off_t>(whole.size()); at += 50'000) damage(fd, at);
+  const auto n_asked = std::make_shared<std::atomic<int>>(0);
+  options.available_bytes = [n_asked, n_weights] {
+    return n_asked->fetch_add(1) == 0 ? MemoryPlan::kWorkingBytes + n_weights / 2 : 0;
+  };
+  options.stream_slab_bytes = 16 << 10;
+  options.n_ctx_tok = 16;
+  LoadedModel streamed = load_or_die(options);
+  if (!streamed.image_file.is_on_disk) GTEST_SKIP() << "the working directory is memory";
+  expect_right(streamed);
+  log.has_any = false;
+  expect_right(streamed);
+  EXPECT_FALSE(log.has_any.load());
+  ::close(fd);
+}
+
 TEST(WeightsImage, LargerThanMemoryIsRefusedWhereThereIsNoDiskForIt) {
   LoadOptions options = options_of(-1);
   options.available_bytes = [] { return std::uint64_t{100'000}; };
