@@ -11,10 +11,15 @@ namespace {
 
 constexpr double kFirstTokenWeight =
     4.0;  // of one who waits for a first token, beside one who waits for the next
-constexpr double kPaceShare = 0.1;      // of the newest step in the pace that streams are used to
+constexpr double kPaceShare = 0.05;     // by which a step changes the pace that streams are used to
 constexpr std::uint32_t kTileTok = 16;  // rows of a step cost least in whole tiles of so many
 
 std::uint32_t n_blocks_for(std::uint32_t n_tok) { return (n_tok + kKvBlockTok - 1) / kKvBlockTok; }
+
+/// n without what is over, unless that is much of it.
+std::uint32_t less_rest(std::uint32_t n, std::uint32_t n_rest) {
+  return 4 * n_rest > n ? n : n - n_rest;
+}
 
 bool is_background(const Sequence& sequence) {
   return sequence.request.priority == Priority::kBackground;
@@ -199,13 +204,14 @@ std::uint32_t Scheduler::prompt_budget(std::size_t n_decoding) const {
   if (work_.n_rows == 0 || goes_before_others(*prompts_.front())) return n_max;
   if (!times_.is_known()) return std::min(n_max, options_.n_mixed_budget_tok);
   const std::uint32_t pos = prompts_.front()->n_computed;
-  const double slowdown = std::max(options_.max_slowdown,
-                                   1.0 + kFirstTokenWeight * static_cast<double>(prompts_.size()) /
-                                             static_cast<double>(n_decoding));
+  // The more others wait for a first token too, the less those who have theirs keep their pace.
+  const double slowdown = std::max(
+      options_.max_slowdown, 1.0 + kFirstTokenWeight * static_cast<double>(prompts_.size() - 1) /
+                                       static_cast<double>(n_decoding));
   const double seconds = slowdown * std::max(times_.predict(work_), pace_s_);
-  const std::uint32_t n_rows = work_.n_rows + times_.n_tok_within(seconds, work_, pos, n_max);
-  const std::uint32_t n_fewest = (work_.n_rows / kTileTok + 1) * kTileTok;  // else none would go on
-  return std::min(n_max, std::max(n_rows / kTileTok * kTileTok, n_fewest) - work_.n_rows);
+  const std::uint32_t n_tok = times_.n_tok_within(seconds, work_, pos, n_max);
+  const std::uint32_t n_fewest = kTileTok - work_.n_rows % kTileTok;  // else none would go on
+  return std::min(n_max, std::max(less_rest(n_tok, (work_.n_rows + n_tok) % kTileTok), n_fewest));
 }
 
 /// Tokens of its prompt that it computes in this step. 0: the next ones are being read from disk, or somebody else
@@ -216,8 +222,8 @@ std::uint32_t Scheduler::next_chunk(Sequence& sequence, std::uint32_t budget) {
     return 0;
   std::uint32_t n_tok = std::min(budget, sequence.n_pending());
   // Chunks end with blocks, so that others can take them from there.
-  const std::uint32_t n_over = (sequence.n_computed + n_tok) % kKvBlockTok;
-  if (n_tok < sequence.n_pending() && n_over < n_tok) n_tok -= n_over;
+  if (n_tok < sequence.n_pending())
+    n_tok = less_rest(n_tok, (sequence.n_computed + n_tok) % kKvBlockTok);
   if (cache_ == nullptr) return n_tok;
   const std::uint32_t first = sequence.n_named_blocks;
   const std::uint32_t end = (sequence.n_computed + n_tok) / kKvBlockTok;
@@ -253,7 +259,9 @@ void Scheduler::add_prompts(StepBatch& batch, std::vector<StepPiece>& pieces) {
 void Scheduler::note_time(double seconds) {
   times_.note(work_, seconds);
   if (!prompts_.empty()) return;
-  pace_s_ += (pace_s_ == 0.0 ? 1.0 : kPaceShare) * (seconds - pace_s_);
+  // Nears the median: half of the steps take longer.
+  const double change = kPaceShare * pace_s_;
+  pace_s_ = pace_s_ == 0.0 ? seconds : pace_s_ + (seconds > pace_s_ ? change : -change);
 }
 
 bool Scheduler::schedule(StepBatch& batch, std::vector<StepPiece>& pieces, std::int64_t now_ms) {
