@@ -20,6 +20,8 @@ std::string_view isa_name(Isa isa) {
       return "scalar";
     case Isa::kAvx2:
       return "avx2";
+    case Isa::kAvxVnni:
+      return "avxvnni";
     case Isa::kAvx512:
       return "avx512";
     case Isa::kAmx:
@@ -37,6 +39,15 @@ bool has_f16c() {
   unsigned ecx = 0;
   unsigned edx = 0;
   return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & (1U << 29)) != 0;
+}
+
+/// CPUID leaf 7, subleaf 1, EAX bit 4: clang 14's __builtin_cpu_supports does not know this name either.
+bool has_avx_vnni() {
+  unsigned eax = 0;
+  unsigned ebx = 0;
+  unsigned ecx = 0;
+  unsigned edx = 0;
+  return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax & (1U << 4)) != 0;
 }
 
 /// CPUID leaf 7, EDX bits 24 (AMX-TILE) and 25 (AMX-INT8), and Linux lets this process use the tiles
@@ -63,6 +74,7 @@ std::vector<Isa> supported_isas() {
   __builtin_cpu_init();
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c()) {
     isas.push_back(Isa::kAvx2);
+    if (has_avx_vnni()) isas.push_back(Isa::kAvxVnni);
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
         __builtin_cpu_supports("avx512vnni")) {
@@ -80,7 +92,7 @@ Result<Isa> choose_isa() {
   if (forced == nullptr || *forced == '\0') {
     return supported.back();
   }
-  for (const Isa isa : {Isa::kScalar, Isa::kAvx2, Isa::kAvx512, Isa::kAmx}) {
+  for (const Isa isa : {Isa::kScalar, Isa::kAvx2, Isa::kAvxVnni, Isa::kAvx512, Isa::kAmx}) {
     if (isa_name(isa) != forced) continue;
     for (const Isa have : supported) {
       if (have == isa) return isa;
@@ -89,8 +101,8 @@ Result<Isa> choose_isa() {
                                                    ": this processor lacks it; the best it has is ",
                                                    isa_name(supported.back()))};
   }
-  return invalid_argument(
-      concat("DEEPWELL_FORCE_ISA=", forced, " is unknown; use scalar, avx2, avx512 or amx"));
+  return invalid_argument(concat("DEEPWELL_FORCE_ISA=", forced,
+                                 " is unknown; use scalar, avx2, avxvnni, avx512 or amx"));
 }
 
 }  // namespace deepwell::engine

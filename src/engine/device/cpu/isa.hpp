@@ -9,7 +9,7 @@
 
 namespace deepwell::engine {
 
-enum class Isa : std::uint8_t { kScalar, kAvx2, kAvx512, kAmx };
+enum class Isa : std::uint8_t { kScalar, kAvx2, kAvxVnni, kAvx512, kAmx };
 
 std::string_view isa_name(Isa isa);
 
@@ -17,7 +17,7 @@ std::string_view isa_name(Isa isa);
 /// permission to use AMX's registers.
 std::vector<Isa> supported_isas();
 
-/// The best supported one, or the one that DEEPWELL_FORCE_ISA (scalar|avx2|avx512|amx) names.
+/// The best supported one, or the one that DEEPWELL_FORCE_ISA (scalar|avx2|avxvnni|avx512|amx) names.
 /// Errors: kInvalidArgument (unknown name), kFailedPrecondition (this processor lacks it).
 Result<Isa> choose_isa();
 

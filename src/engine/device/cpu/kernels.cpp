@@ -12,6 +12,7 @@ std::size_t attention_scratch_floats(std::uint32_t n_queries, std::uint32_t d_he
 const KernelTable& kernel_table(Isa isa) {
 #if defined(__x86_64__)
   if (isa == Isa::kAvx2) return avx2::kKernels;
+  if (isa == Isa::kAvxVnni) return avxvnni::kKernels;
   if (isa == Isa::kAvx512) return avx512::kKernels;
   if (isa == Isa::kAmx) return amx::kKernels;
 #endif

@@ -102,6 +102,9 @@ extern const KernelTable kKernels;
 namespace avx2 {
 extern const KernelTable kKernels;
 }
+namespace avxvnni {
+extern const KernelTable kKernels;
+}
 namespace avx512 {
 extern const KernelTable kKernels;
 }

@@ -1,0 +1,92 @@
+#!/usr/bin/env python3
+# The second turn of a chat with a model that thinks: how long until its first token, with the turn cache and without.
+#
+#   python bench/second_turn.py DEEPWELL MODEL.gguf [--rounds 3] [--prompt-words 2600] [--answer-tokens 1000]
+#
+# The model gets a template that opens a thought in each answer and drops those of earlier turns. The first turn's prompt
+# and answer are the history that the second one begins with.
+import argparse
+import http.client
+import json
+import pathlib
+import random
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+
+from live_system import LiveSystem
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "tests" / "functional"))
+from thinking_model import write_thinking_model  # noqa: E402
+
+WORDS = "river boat quiet bridge stone market letter winter garden engine copper window harbour signal ladder orchard".split()
+
+
+def ask(system, messages, n_tokens):
+    """(the answer's text, usage, ms until the first token)."""
+    body = json.dumps({"messages": messages, "max_tokens": n_tokens, "temperature": 0, "ignore_eos": True, "stream": True,
+                       "enable_thinking": False, "stream_options": {"include_usage": True}})
+    begin = time.perf_counter()
+    connection = http.client.HTTPConnection("127.0.0.1", system.port, timeout=300)
+    connection.request("POST", "/v1/chat/completions", body, {"Content-Type": "application/json"})
+    response = connection.getresponse()
+    if response.status != 200:
+        raise SystemExit(f"{response.status}: {response.read().decode()}")
+    text, usage, first_ms = "", {}, None
+    for line in response:
+        if not line.startswith(b"data: ") or line.startswith(b"data: [DONE]"):
+            continue
+        chunk = json.loads(line[6:])
+        usage = chunk.get("usage") or usage
+        for choice in chunk["choices"]:
+            if choice["delta"].get("content"):
+                first_ms = first_ms or (time.perf_counter() - begin) * 1000
+                text += choice["delta"]["content"]
+    return text, usage, first_ms
+
+
+def two_turns(system, args, number):
+    source = random.Random(number)
+    messages = [{"role": "user", "content": " ".join(source.choice(WORDS) for _ in range(args.prompt_words))}]
+    text, _, first_ms = ask(system, messages, args.answer_tokens)
+    time.sleep(args.pause)
+    messages += [{"role": "assistant", "content": text}, {"role": "user", "content": "Say that in one sentence."}]
+    _, usage, second_ms = ask(system, messages, 8)
+    return {"first_ms": first_ms, "second_ms": second_ms, "prompt": usage["prompt_tokens"],
+            "cached": usage["prompt_tokens_details"]["cached_tokens"]}
+
+
+def main():
+    parser = argparse.ArgumentParser(description="second turns with and without the turn cache")
+    parser.add_argument("deepwell")
+    parser.add_argument("model")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--prompt-words", type=int, default=2600)
+    parser.add_argument("--answer-tokens", type=int, default=1000)
+    parser.add_argument("--pause", type=float, default=6, help="seconds that the person reads")
+    args = parser.parse_args()
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="turns-"))
+    model = folder / "thinking.gguf"
+    write_thinking_model(pathlib.Path(args.model), model)
+    systems = {}
+    try:
+        for choice in ("auto", "off"):
+            systems[choice] = LiveSystem(args.deepwell, folder / choice, ["-m", str(model), "-c", "8192", "--turn-cache", choice], choice)
+        runs = {choice: [] for choice in systems}
+        for number in range(args.rounds):
+            for choice, system in systems.items():
+                runs[choice].append(two_turns(system, args, number))
+        for choice, results in runs.items():
+            first, second, prompt, cached = (statistics.median(r[key] for r in results) for key in ("first_ms", "second_ms", "prompt", "cached"))
+            print(f"turn cache {choice:4}: first turn {first:7.0f} ms, second {second:6.0f} ms = {100 * second / first:.1f} %, "
+                  f"{cached:.0f} of {prompt:.0f} prompt tokens cached")
+    finally:
+        for system in systems.values():
+            system.stop()
+        shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()
