@@ -32,36 +32,29 @@ std::string_view isa_name(Isa isa) {
 
 #if defined(__x86_64__)
 namespace {
-/// CPUID leaf 1, ECX bit 29: clang 14's __builtin_cpu_supports does not know the name.
-bool has_f16c() {
-  unsigned eax = 0;
-  unsigned ebx = 0;
-  unsigned ecx = 0;
-  unsigned edx = 0;
-  return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & (1U << 29)) != 0;
+struct CpuidLeaf {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+};
+
+/// All zero if the processor has no such leaf.
+CpuidLeaf cpuid(unsigned leaf, unsigned subleaf = 0) {
+  CpuidLeaf r;
+  return __get_cpuid_count(leaf, subleaf, &r.eax, &r.ebx, &r.ecx, &r.edx) != 0 ? r : CpuidLeaf();
 }
 
-/// CPUID leaf 7, subleaf 1, EAX bit 4: clang 14's __builtin_cpu_supports does not know this name either.
-bool has_avx_vnni() {
-  unsigned eax = 0;
-  unsigned ebx = 0;
-  unsigned ecx = 0;
-  unsigned edx = 0;
-  return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax & (1U << 4)) != 0;
-}
+/// ECX bit 29 of leaf 1: clang 14's __builtin_cpu_supports does not know the name.
+bool has_f16c() { return (cpuid(1).ecx & (1U << 29)) != 0; }
 
-/// CPUID leaf 7, EDX bits 24 (AMX-TILE) and 25 (AMX-INT8), and Linux lets this process use the tiles
+/// EAX bit 4 of leaf 7, subleaf 1: nor this one.
+bool has_avx_vnni() { return (cpuid(7, 1).eax & (1U << 4)) != 0; }
+
+/// EDX bits 24 (AMX-TILE) and 25 (AMX-INT8) of leaf 7, and Linux lets this process use the tiles
 /// (https://docs.kernel.org/arch/x86/xstate.html).
 bool has_amx() {
   constexpr unsigned kTileAndInt8 = 3U << 24;
   constexpr long kRequestPermission = 0x1023;
   constexpr long kTileData = 18;
-  unsigned eax = 0;
-  unsigned ebx = 0;
-  unsigned ecx = 0;
-  unsigned edx = 0;
-  if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) == 0) return false;
-  return (edx & kTileAndInt8) == kTileAndInt8 &&
+  return (cpuid(7).edx & kTileAndInt8) == kTileAndInt8 &&
          ::syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 }
 }  // namespace
