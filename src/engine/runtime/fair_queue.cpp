@@ -128,8 +128,8 @@ double FairQueue::surplus_of(const Tenant& tenant, double present_weight) const 
   return tenant.n_running - std::max(1.0, n_places_ * tenant.weight / present_weight);
 }
 
-bool FairQueue::has_surplus_beside_newcomer() const {
-  const double weight = present_weight() + 1.0;
+bool FairQueue::anybody_has_surplus(double newcomers_weight) const {
+  const double weight = present_weight() + newcomers_weight;
   return std::any_of(tenants_.begin(), tenants_.end(),
                      [&](const auto& entry) { return surplus_of(entry.second, weight) > 0.0; });
 }

@@ -43,8 +43,8 @@ class FairQueue {
   double surplus_of(const Sequence& sequence) const {
     return surplus_of(tenant_of(sequence), present_weight());
   }
-  /// Whether somebody would have more than its fair places, were there one tenant more.
-  bool has_surplus_beside_newcomer() const;
+  /// Whether some tenant has more than its fair places; or would have, were there newcomers of so much weight.
+  bool anybody_has_surplus(double newcomers_weight = 0.0) const;
   /// Rows computed for its tenant, divided by the tenant's weight.
   double n_served(const Sequence& sequence) const { return tenant_of(sequence).n_served; }
 

@@ -193,9 +193,7 @@ void Scheduler::add_piece(Sequence& sequence, std::uint32_t n_tok, StepBatch& ba
 
 /// Whether its tenant has no more than its places while another has.
 bool Scheduler::goes_before_others(const Sequence& sequence) const {
-  return waiting_.surplus_of(sequence) <= 0.0 &&
-         std::any_of(running_.begin(), running_.end(),
-                     [this](const auto& other) { return waiting_.surplus_of(*other) > 0.0; });
+  return waiting_.surplus_of(sequence) <= 0.0 && waiting_.anybody_has_surplus();
 }
 
 /// Prompt tokens that fit beside the rows which decode.
@@ -234,15 +232,15 @@ std::uint32_t Scheduler::next_chunk(Sequence& sequence, std::uint32_t budget) {
   return n_tok;
 }
 
-/// Prompts, in turn by priority and by what their tenants got, share the budget.
+/// Prompts, in turn by who has more than its places, by priority and by what tenants got, share the budget.
 void Scheduler::add_prompts(StepBatch& batch, std::vector<StepPiece>& pieces) {
   if (prompts_.empty()) return;
-  const auto has_more_than_its_part = [this](const Sequence& s) {
-    return waiting_.surplus_of(s) > 0.0;
-  };
-  std::stable_sort(prompts_.begin(), prompts_.end(), [&](const auto* a, const auto* b) {
-    return std::tuple(has_more_than_its_part(*a), b->level, waiting_.n_served(*a)) <
-           std::tuple(has_more_than_its_part(*b), a->level, waiting_.n_served(*b));
+  std::stable_sort(prompts_.begin(), prompts_.end(), [this](const auto* a, const auto* b) {
+    return std::tuple(b->level, waiting_.n_served(*a)) <
+           std::tuple(a->level, waiting_.n_served(*b));
+  });
+  std::stable_partition(prompts_.begin(), prompts_.end(), [this](const Sequence* sequence) {
+    return waiting_.surplus_of(*sequence) <= 0.0;
   });
   in_work_.clear();
   std::uint32_t budget = prompt_budget(pieces.size());

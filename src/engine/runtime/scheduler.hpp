@@ -79,7 +79,7 @@ class Scheduler {
   /// Whether the planned step keeps a tenant that has nothing here yet from a part of the engine that is its own: prompts
   /// of others, who have more than theirs.
   bool is_in_the_way_of_newcomers() const {
-    return !prompts_.empty() && waiting_.has_surplus_beside_newcomer();
+    return !prompts_.empty() && waiting_.anybody_has_surplus(1.0);
   }
 
  private:
