@@ -1,4 +1,5 @@
 # LiveSystem: a `deepwell serve` of its own for the scripts that watch one: its processes, their memory, its metrics.
+import http.client
 import json
 import os
 import signal
@@ -56,6 +57,18 @@ class LiveSystem:
 
     def status(self, path):
         return self.get(path)[0]
+
+    def chat(self, messages, **options):
+        """The chunks of a streamed answer, as they come."""
+        body = json.dumps({"messages": messages, "stream": True, "stream_options": {"include_usage": True}, **options})
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
+        connection.request("POST", "/v1/chat/completions", body, {"Content-Type": "application/json"})
+        response = connection.getresponse()
+        if response.status != 200:
+            raise SystemExit(f"{self.name}: {response.status}: {response.read().decode()}")
+        for line in response:
+            if line.startswith(b"data: {"):
+                yield json.loads(line[6:])
 
     def health(self):
         try:

@@ -5,7 +5,6 @@
 # Copy-heavy tasks quote a text, or ask for a JSON document with one change; free ones ask for prose. Temperature 0, so
 # both servers must answer alike, and that is checked. Prints the tokens a second of decoding (after the first token).
 import argparse
-import http.client
 import json
 import pathlib
 import shlex
@@ -32,26 +31,19 @@ FREE = [
 ]
 
 
-class Server(LiveSystem):
-    def ask(self, prompt, n_tokens):
-        body = json.dumps({"messages": [{"role": "user", "content": prompt}], "max_tokens": n_tokens, "temperature": 0, "stream": True,
-                           "stream_options": {"include_usage": True}})
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
-        connection.request("POST", "/v1/chat/completions", body, {"Content-Type": "application/json"})
-        text, first, last, n = "", None, None, 0
-        for line in connection.getresponse():
-            if not line.startswith(b"data: {"):
-                continue
-            event = json.loads(line[6:])
-            if event.get("usage"):
-                n = event["usage"]["completion_tokens"]
-            for choice in event["choices"]:
-                piece = choice["delta"].get("content")
-                if piece:
-                    text += piece
-                    last = time.monotonic()
-                    first = first or last
-        return text, (n - 1) / (last - first)
+def ask(system, prompt, n_tokens):
+    """(the answer's text, tokens a second after the first)."""
+    text, first, last, n = "", None, None, 0
+    for chunk in system.chat([{"role": "user", "content": prompt}], max_tokens=n_tokens, temperature=0):
+        if chunk.get("usage"):
+            n = chunk["usage"]["completion_tokens"]
+        for choice in chunk["choices"]:
+            piece = choice["delta"].get("content")
+            if piece:
+                text += piece
+                last = time.monotonic()
+                first = first or last
+    return text, (n - 1) / (last - first)
 
 
 def main():
@@ -67,7 +59,7 @@ def main():
     servers = {}
     try:
         for name, n_draft in (("with", 8), ("without", 0)):
-            servers[name] = Server(args.deepwell, folder / name, [*flags, "--draft-max", str(n_draft)], name)
+            servers[name] = LiveSystem(args.deepwell, folder / name, [*flags, "--draft-max", str(n_draft)], name)
         for kind, prompts in (("copy", COPY), ("free", FREE)):
             ratios = []
             for prompt in prompts:
@@ -75,7 +67,7 @@ def main():
                 texts = set()
                 for number in range(args.rounds + 1):  # the first one warms the cache of the prompt
                     for side in ("with", "without") if number % 2 else ("without", "with"):
-                        text, rate = servers[side].ask(prompt, args.tokens)
+                        text, rate = ask(servers[side], prompt, args.tokens)
                         texts.add(text)
                         if number:
                             rates[side].append(rate)

@@ -6,8 +6,6 @@
 # The model gets a template that opens a thought in each answer and drops those of earlier turns. The first turn's prompt
 # and answer are the history that the second one begins with.
 import argparse
-import http.client
-import json
 import pathlib
 import random
 import shutil
@@ -26,19 +24,9 @@ WORDS = "river boat quiet bridge stone market letter winter garden engine copper
 
 def ask(system, messages, n_tokens):
     """(the answer's text, usage, ms until the first token)."""
-    body = json.dumps({"messages": messages, "max_tokens": n_tokens, "temperature": 0, "ignore_eos": True, "stream": True,
-                       "enable_thinking": False, "stream_options": {"include_usage": True}})
     begin = time.perf_counter()
-    connection = http.client.HTTPConnection("127.0.0.1", system.port, timeout=300)
-    connection.request("POST", "/v1/chat/completions", body, {"Content-Type": "application/json"})
-    response = connection.getresponse()
-    if response.status != 200:
-        raise SystemExit(f"{response.status}: {response.read().decode()}")
     text, usage, first_ms = "", {}, None
-    for line in response:
-        if not line.startswith(b"data: ") or line.startswith(b"data: [DONE]"):
-            continue
-        chunk = json.loads(line[6:])
+    for chunk in system.chat(messages, max_tokens=n_tokens, temperature=0, ignore_eos=True, enable_thinking=False):
         usage = chunk.get("usage") or usage
         for choice in chunk["choices"]:
             if choice["delta"].get("content"):
