@@ -235,6 +235,7 @@ bool Engine::run_step() {
   if (is_done) {
     scheduler_.note_time(
         std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    scheduler_.charge(pieces_);
     commit();
   }
   end_step();

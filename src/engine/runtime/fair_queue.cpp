@@ -84,7 +84,7 @@ void FairQueue::add_again(std::unique_ptr<Sequence> sequence) {
 Sequence* FairQueue::first(std::int64_t now_ms) {
   const bool is_turn_of_low = n_turns_ % kTurnsPerLow == kTurnsPerLow - 1;
   Sequence* best = nullptr;
-  std::tuple<bool, std::int64_t, double, std::int64_t> best_rank;
+  std::tuple<bool, std::int64_t, double, std::int64_t, std::int64_t> best_rank;
   const double weight = present_weight();
   for (const auto& [name, tenant] : tenants_) {
     for (const auto& line : tenant.waiting) {
@@ -92,8 +92,8 @@ Sequence* FairQueue::first(std::int64_t now_ms) {
       Sequence& candidate = *line.front();
       const std::int64_t level = level_of(candidate, now_ms);
       const bool has_its_part = surplus_of(tenant, weight) > -1.0;
-      const std::tuple rank{has_its_part, is_turn_of_low ? level : -level, tenant.n_served,
-                            candidate.waiting_since_ms};
+      const std::tuple rank{has_its_part, is_turn_of_low ? level : -level_among_tenants(level),
+                            tenant.n_served, -level, candidate.waiting_since_ms};
       if (best == nullptr || rank < best_rank) {
         best = &candidate;
         best_rank = rank;

@@ -1,6 +1,7 @@
 // FairQueue: who waits for the engine, and whose turn it is.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <deque>
@@ -15,11 +16,17 @@ namespace deepwell::engine {
 /// Tenants take turns by virtual token counters (Sheng et al. 2024, "Fairness in Serving Large Language Models"): the
 /// one for whom the fewest rows were computed, divided by its weight, is next. Who comes back after a pause starts from
 /// the smallest counter of those present, so that nobody saves up turns. Who lacks fair places goes before who has them,
-/// whatever their priorities: these are among those who have, or lack, alike. There a higher priority goes first, but a
-/// request rises by one for each kRise of waiting, and every kTurnsPerLow-th turn belongs to the lowest; within a tenant
-/// and a priority the first come is first. Used by the engine's thread alone.
+/// whatever their priorities: these are among those who have, or lack, alike. There a higher priority goes first, but
+/// above normal only within a tenant, or whoever calls everything urgent would get more than its share. A request rises
+/// by one for each kRise of waiting, and every kTurnsPerLow-th turn belongs to the lowest; within a tenant and a priority
+/// the first come is first. Used by the engine's thread alone.
 class FairQueue {
  public:
+  /// What a sequence's level counts beside other tenants'.
+  static std::int64_t level_among_tenants(std::int64_t level) {
+    return std::min(level, static_cast<std::int64_t>(Priority::kNormal));
+  }
+
   /// Over so many places to run in.
   explicit FairQueue(std::uint32_t n_places) : n_places_(n_places) {}
 

@@ -85,6 +85,28 @@ TEST(FairQueue, LetsPrioritiesGoFirstButKeepsTurnsForTheLower) {
   EXPECT_EQ(100U, order[FairQueue::kTurnsPerLow - 1]);
 }
 
+TEST(FairQueue, GivesNobodyMoreForCallingEverythingUrgent) {
+  FairQueue queue(1);
+  for (GenerationId id = 1; id <= 40; ++id) {
+    queue.add(sequence(id, "urgent", Priority::kHigh), 0);
+    queue.add(sequence(100 + id, "calm", id > 20 ? Priority::kHigh : Priority::kNormal), 0);
+  }
+  const auto order = order_of(queue, 1);
+  const auto n_calm =
+      std::count_if(order.begin(), order.begin() + 40, [](auto id) { return id > 100; });
+  EXPECT_NEAR(20, static_cast<double>(n_calm), 1.0);
+  const auto first_calm =
+      std::find_if(order.begin(), order.end(), [](auto id) { return id > 100; });
+  EXPECT_EQ(121U, *first_calm);  // within a tenant the urgent goes first
+}
+
+TEST(FairQueue, LetsALowPriorityOfOneTenantWaitForAnothersNormalOne) {
+  FairQueue queue(1);
+  for (GenerationId id = 1; id <= 3; ++id) queue.add(sequence(id, "a", Priority::kLow), 0);
+  for (GenerationId id = 11; id <= 13; ++id) queue.add(sequence(id, "b"), 1);
+  EXPECT_EQ((std::vector<GenerationId>{11, 12, 13, 1, 2, 3}), order_of(queue, 1));
+}
+
 TEST(FairQueue, GivesATenantItsPlacesBeforeAnothersLongWaiting) {
   FairQueue queue(2);
   for (GenerationId id = 1; id <= 4; ++id) queue.add(sequence(id, "many", Priority::kHigh), 0);

@@ -84,8 +84,9 @@ void Scheduler::start(std::unique_ptr<Sequence> sequence) {
   if (cache_ != nullptr) cache_->take_prefix(*sequence);
   const auto n_taken = static_cast<std::uint32_t>(sequence->blocks.size());
   take_blocks(n_blocks_for(sequence->n_tokens()) - n_taken, *sequence);
+  const std::int64_t level = FairQueue::level_among_tenants(sequence->level);
   const auto place = std::find_if(running_.begin(), running_.end(), [&](const auto& other) {
-    return other->level < sequence->level;
+    return FairQueue::level_among_tenants(other->level) < level;
   });
   running_.insert(place, std::move(sequence));
 }
@@ -187,7 +188,6 @@ void Scheduler::add_piece(Sequence& sequence, std::uint32_t n_tok, StepBatch& ba
   const std::uint32_t output_row =
       batch.add(rows_, sequence.n_computed, sequence.blocks, n_outputs);
   work_ = work_.plus(n_tok + n_draft, sequence.n_computed);
-  waiting_.charge(sequence, n_tok);
   pieces.push_back({&sequence, n_tok, n_draft, output_row, n_outputs, has_output});
 }
 
@@ -236,8 +236,8 @@ std::uint32_t Scheduler::next_chunk(Sequence& sequence, std::uint32_t budget) {
 void Scheduler::add_prompts(StepBatch& batch, std::vector<StepPiece>& pieces) {
   if (prompts_.empty()) return;
   std::stable_sort(prompts_.begin(), prompts_.end(), [this](const auto* a, const auto* b) {
-    return std::tuple(b->level, waiting_.n_served(*a)) <
-           std::tuple(a->level, waiting_.n_served(*b));
+    return std::tuple(FairQueue::level_among_tenants(b->level), waiting_.n_served(*a), b->level) <
+           std::tuple(FairQueue::level_among_tenants(a->level), waiting_.n_served(*b), a->level);
   });
   std::stable_partition(prompts_.begin(), prompts_.end(), [this](const Sequence* sequence) {
     return waiting_.surplus_of(*sequence) <= 0.0;
@@ -252,6 +252,10 @@ void Scheduler::add_prompts(StepBatch& batch, std::vector<StepPiece>& pieces) {
     add_piece(*sequence, n_tok, batch, pieces);
     budget -= n_tok;
   }
+}
+
+void Scheduler::charge(const std::vector<StepPiece>& pieces) {
+  for (const StepPiece& piece : pieces) waiting_.charge(*piece.sequence, piece.n_tok);
 }
 
 void Scheduler::note_time(double seconds) {

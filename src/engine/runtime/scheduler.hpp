@@ -60,7 +60,9 @@ class Scheduler {
   /// schedule(), finish() or remove().
   bool schedule(StepBatch& batch, std::vector<StepPiece>& pieces, std::int64_t now_ms);
 
-  /// How long the planned step took.
+  /// The planned step was computed, and not abandoned: its tenants got that much.
+  void charge(const std::vector<StepPiece>& pieces);
+  /// How long it took.
   void note_time(double seconds);
 
   /// Takes a sequence out, running or waiting, and frees its blocks. Null if it is not here.
@@ -104,7 +106,7 @@ class Scheduler {
   PrefixCache* cache_;  // may be null
   FairQueue waiting_;
   std::vector<std::unique_ptr<Sequence>>
-      running_;  // by rank: higher priority first, then admission
+      running_;  // by rank: higher priority (at most normal) first, then admission
   StepTimes times_;
   double pace_s_ = 0.0;                                   // of late steps that had no prompts
   StepWork work_;                                         // of the step that is being planned

@@ -36,6 +36,7 @@ struct World {
   void add(std::unique_ptr<Sequence> s) { scheduler.add(std::move(s), now_ms); }
   bool schedule() { return scheduler.schedule(batch, pieces, now_ms++); }
   void commit() {
+    scheduler.charge(pieces);
     for (const StepPiece& piece : pieces) {
       Sequence& s = *piece.sequence;
       s.n_computed += piece.n_tok;
@@ -319,7 +320,8 @@ void simulate(std::uint32_t n_arrivals, std::uint32_t seed) {
 
 TEST(Scheduler, FinishesEverybodyOverAMillionRandomArrivals) { simulate(1'000'000, 3); }
 
-TEST(Scheduler, SharesRowsFairlyBetweenTenantsThatAlwaysWant) {
+/// How far apart two tenants that always want get in rows, each divided by its weight. "two" sends ten times as many.
+double largest_difference(Priority priority_of_two, std::uint32_t weight_of_two) {
   World world;
   std::mt19937 random(5);
   std::map<std::string, std::uint64_t> n_rows;
@@ -331,21 +333,54 @@ TEST(Scheduler, SharesRowsFairlyBetweenTenantsThatAlwaysWant) {
     while (n_open["one"] < 6 || n_open["two"] < 60) {
       const std::string tenant = n_open["one"] < 6 ? "one" : "two";
       ++n_open[tenant];
-      world.add(sequence(++last, static_cast<std::uint32_t>(1 + random() % 200),
-                         static_cast<std::uint32_t>(1 + random() % 50), tenant));
+      auto s = sequence(++last, static_cast<std::uint32_t>(1 + random() % 200),
+                        static_cast<std::uint32_t>(1 + random() % 50), tenant);
+      if (tenant == "two") s->request.priority = priority_of_two;
+      if (tenant == "two") s->request.tenant_weight = weight_of_two;
+      world.add(std::move(s));
     }
-    ASSERT_TRUE(world.schedule());
+    EXPECT_TRUE(world.schedule());
     for (const StepPiece& piece : world.pieces)
       n_rows[piece.sequence->request.tenant] += piece.n_tok;
     world.commit();
     if (i > 100) {
       const double difference =
-          static_cast<double>(n_rows["one"]) - static_cast<double>(n_rows["two"]);
+          static_cast<double>(n_rows["one"]) - static_cast<double>(n_rows["two"]) / weight_of_two;
       largest = std::max(largest, std::abs(difference));
     }
   }
-  // The bound of virtual token counters: what tenants can have in work at once (Sheng et al. 2024, theorem 4.4).
-  EXPECT_LT(largest, 2.0 * 4 * 250) << n_rows["one"] << " and " << n_rows["two"];
+  EXPECT_GT(n_rows["one"], 10'000U);
+  return largest;
+}
+
+// The bound of virtual token counters: what tenants can have in work at once (Sheng et al. 2024, theorem 4.4).
+constexpr double kFairnessBound = 2.0 * 4 * 250;
+
+TEST(Scheduler, SharesRowsFairlyBetweenTenantsThatAlwaysWant) {
+  EXPECT_LT(largest_difference(Priority::kNormal, 1), kFairnessBound);
+}
+
+TEST(Scheduler, SharesRowsByWeight) {
+  EXPECT_LT(largest_difference(Priority::kNormal, 3), kFairnessBound);
+}
+
+TEST(Scheduler, GivesATenantNoMoreForCallingEverythingUrgent) {
+  EXPECT_LT(largest_difference(Priority::kHigh, 1), kFairnessBound);
+}
+
+TEST(Scheduler, ChargesNobodyForAStepThatWasAbandoned) {
+  World world;
+  world.add(sequence(1, 60, 100, "a"));
+  world.add(sequence(2, 60, 100, "b"));
+  ASSERT_TRUE(world.schedule());
+  const GenerationId begun = world.pieces[0].sequence->id;
+  for (int i = 0; i < 10; ++i) {
+    ASSERT_TRUE(world.schedule());
+    EXPECT_EQ(begun, world.pieces[0].sequence->id);  // whoever was given up has not had its turn
+  }
+  world.commit();
+  ASSERT_TRUE(world.schedule());
+  EXPECT_NE(begun, world.pieces[1].sequence->id);
 }
 
 }  // namespace
