@@ -104,6 +104,9 @@ void ServeSettings::declare(OptionTable& table) {
                  {"the key that clients must send", "客户端必须提供的密钥"});
   table.add_text("--api-key-file", &serving.keys.key_file_path, "FILE",
                  {"file of `name = key` lines", "密钥文件，每行 name = key"});
+  table.add_list("--tenant-weight", &serving.keys.tenant_weights, "NAME=N",
+                 {"the tenant's share of the computing counts N times that of one without a weight",
+                  "该租户的计算份额为未设权重者的 N 倍"});
   table.add_list("--allow-host", &serving.allowed_hosts, "HOST",
                  {"further names by which this server may be called (Host header)",
                   "允许的其他主机名（Host 头）"});

@@ -102,6 +102,7 @@ Status become_ready(Api& api) {
   dialogue.reattach_grace = options.reattach_grace;
   dialogue.survives_process = !options.journal.path.empty();
   dialogue.queue = queue_limits(options, api.keys);
+  dialogue.tenant_weights = api.keys.weights();
   dialogue.use_turn_cache = options.use_turn_cache;
   dialogue.on_end = [&metrics = api.metrics](const service::AnswerSummary& answer) {
     const service::Usage& usage = answer.usage;

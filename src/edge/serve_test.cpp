@@ -64,6 +64,25 @@ TEST(Serve, StreamsTheSameAnswer) {
   EXPECT_TRUE(streamed.is_done);
 }
 
+TEST(Serve, SaysInWhichTierItAnswered) {
+  const ServedSynthetic server(saying("x"));
+  for (const auto& [asked, given] :
+       std::vector<std::pair<std::string, std::string>>{{"auto", "default"},
+                                                        {"default", "default"},
+                                                        {"flex", "flex"},
+                                                        {"priority", "priority"}}) {
+    const std::string field = concat(R"(,"service_tier":")", asked, "\"");
+    EXPECT_EQ(json::parse(server.chat(field).body)["service_tier"], given);
+    const Reply stream = server.chat(concat(field, R"(,"stream":true)"));
+    EXPECT_NE(stream.body.find(concat(R"("service_tier":")", given, "\"")), std::string::npos);
+  }
+  EXPECT_FALSE(json::parse(server.chat().body).contains("service_tier"));
+  EXPECT_FALSE(json::parse(server.chat(R"(,"priority":1)").body).contains("service_tier"));
+  const Reply refused = server.chat(R"(,"service_tier":"scale")");
+  EXPECT_EQ(refused.status, 400);
+  EXPECT_EQ(json::parse(refused.body)["error"]["param"], "service_tier");
+}
+
 TEST(Serve, SendsNoUsageChunkUnlessAsked) {
   const ServedSynthetic server(saying("x"));
   const Streamed streamed = read_stream(server.chat(R"(,"stream":true)"));

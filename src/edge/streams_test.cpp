@@ -259,12 +259,13 @@ TEST(Streams, DoNotExistForStrangers) {
 
 // A server with the keys sk-alice and sk-bob of one tenant and sk-eve of another.
 struct OfficeServer {
-  explicit OfficeServer(SyntheticOptions synthetic) {
+  explicit OfficeServer(SyntheticOptions synthetic, std::vector<std::string> weights = {}) {
     std::ofstream(place.folder / "keys")
         << "acme/alice = sk-alice\nacme/bob = sk-bob\nother/alice = sk-eve\n";
     fs::permissions(place.folder / "keys", fs::perms::owner_read);
     ServeOptions options;
     options.keys.key_file_path = place.folder / "keys";
+    options.keys.tenant_weights = std::move(weights);
     server = std::make_unique<ServedSynthetic>(std::move(synthetic), options);
   }
   static std::string key(const std::string& who) { return concat("X-Api-Key: sk-", who, "\r\n"); }
@@ -275,6 +276,31 @@ struct OfficeServer {
   Place place;
   std::unique_ptr<ServedSynthetic> server;
 };
+
+// Whose request reaches the generator, with which weight and priority, is what it says.
+SyntheticOptions saying_whose() {
+  SyntheticOptions options;
+  options.script = [](const engine::GenerateRequest& request) {
+    return concat(request.tenant, " ", request.tenant_weight, " ",
+                  static_cast<int>(request.priority));
+  };
+  return options;
+}
+
+std::string said_to(const OfficeServer& office, const std::string& who, const std::string& fields) {
+  const Reply reply = office.server->send(
+      post_request("/v1/chat/completions", chat_body(fields), OfficeServer::key(who)));
+  EXPECT_EQ(reply.status, 200) << reply.body;
+  return json::parse(reply.body)["choices"][0]["message"]["content"];
+}
+
+TEST(Tenants, HaveTheWeightThatTheOperatorGave) {
+  const OfficeServer office(saying_whose(), {"acme=3"});
+  EXPECT_EQ(said_to(office, "alice", ""), "acme 3 2");
+  EXPECT_EQ(said_to(office, "bob", R"(,"service_tier":"priority")"), "acme 3 3");
+  EXPECT_EQ(said_to(office, "eve", R"(,"service_tier":"flex")"), "other 1 1");
+  EXPECT_EQ(said_to(office, "eve", R"(,"priority":-1)"), "other 1 3");
+}
 
 TEST(Streams, BelongToTheTenantThatAsked) {
   const OfficeServer office(saying("shared"));

@@ -388,6 +388,7 @@ Result<engine::GenerationId> ClusterGenerator::Core::submit(
   if (waiting_.empty() && suspects_.empty()) {
     place(tag, added);
   } else {  // nobody overtakes those who wait: a resumed answer would starve under load
+    pass_fellows(added);
     wait_for_place(tag, added);
     place_waiting();
   }

@@ -118,6 +118,7 @@ class ClusterGenerator::Core : public std::enable_shared_from_this<Core> {
   void start_attempt(Tag tag, Flight& flight, Worker& worker);
   void drop_attempt(Tag tag, Flight& flight, Worker& worker);
   void tell_cancel(Worker& worker, Tag tag, std::uint64_t epoch);
+  void pass_fellows(Flight& flight);
   void wait_for_place(Tag tag, Flight& flight);
   void place_waiting();
   void lose(Worker& worker, const std::vector<std::uint64_t>& suspects);

@@ -221,6 +221,40 @@ TEST_F(ClusterGeneratorTest, RefusesBeyondTheQueuesAndFreesPlacesAgain) {
   expect_whole(request(9, 5), *accepted);
 }
 
+TEST_F(ClusterGeneratorTest, LetsTheUrgentPassItsOwnTenantAndNobodyElse) {
+  SyntheticOptions small = LocalWorker::slow();
+  small.n_slots = 1;
+  small.n_queue = 64;
+  const LocalWorker worker({0, 1}, small);
+  add(worker);
+  wait_ready(1);
+  const auto of = [](std::uint64_t tag, const char* tenant, engine::Priority priority) {
+    GenerateRequest one = request(tag, 20);
+    one.tenant = tenant;
+    one.priority = priority;
+    return one;
+  };
+  std::vector<std::shared_ptr<Reader>> first;  // the place, and two ahead of it
+  for (std::uint64_t tag = 1; tag <= 3; ++tag)
+    first.push_back(start(of(tag, "a", engine::Priority::kNormal)));
+  std::map<std::uint64_t, std::shared_ptr<Reader>> waiting;
+  for (std::uint64_t tag = 11; tag <= 13; ++tag)
+    waiting[tag] = start(of(tag, "a", engine::Priority::kNormal));
+  waiting[21] = start(of(21, "b", engine::Priority::kNormal));
+  waiting[31] = start(of(31, "a", engine::Priority::kHigh));
+  waiting[32] = start(of(32, "a", engine::Priority::kHigh));
+  std::vector<std::uint64_t> order;
+  for (int i = 0; i < 20'000 && order.size() < waiting.size(); ++i) {
+    for (const auto& [tag, reader] : waiting) {
+      const bool has_begun = !reader->ids().empty();
+      if (has_begun && std::find(order.begin(), order.end(), tag) == order.end())
+        order.push_back(tag);
+    }
+    std::this_thread::sleep_for(milliseconds(1));
+  }
+  EXPECT_EQ((std::vector<std::uint64_t>{21, 31, 32, 11, 12, 13}), order);
+}
+
 TEST_F(ClusterGeneratorTest, TellsWhatAWorkerRefuses) {
   SyntheticOptions small = LocalWorker::slow();
   small.n_ctx_tok = 4;

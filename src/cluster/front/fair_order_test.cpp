@@ -20,7 +20,7 @@ engine::GenerateRequest request(const std::string& tenant, std::uint32_t n_promp
 
 TEST(FairOrder, KeepsATenantsOrder) {
   FairOrder order;
-  std::uint64_t last = 0;
+  std::uint64_t last = order.next(request("a"));
   for (std::uint32_t i = 0; i < 100; ++i) {
     const std::uint64_t number = order.next(request("a", 1 + i % 7));
     EXPECT_GT(number, last);
@@ -52,6 +52,28 @@ TEST(FairOrder, ServesByWeight) {
     waiting.erase(waiting.begin());
   }
   EXPECT_NEAR(30, n_three, 1);
+}
+
+TEST(FairOrder, KeepsSharesOfSmallRequestsWithLargeWeights) {
+  FairOrder order;
+  std::set<std::pair<std::uint64_t, bool>> waiting;
+  for (int i = 0; i < 2000; ++i) {
+    waiting.emplace(order.next(request("one", 1)), false);
+    waiting.emplace(order.next(request("fifty", 1, engine::Priority::kNormal, 50)), true);
+  }
+  int n_fifty = 0;
+  for (int i = 0; i < 510; ++i) {
+    n_fifty += waiting.begin()->second ? 1 : 0;
+    waiting.erase(waiting.begin());
+  }
+  EXPECT_NEAR(500, n_fifty, 20);
+}
+
+TEST(FairOrder, GivesAnUrgentRequestNoAdvantageOverOtherTenants) {
+  FairOrder order;
+  const std::uint64_t normal = order.next(request("a"));
+  EXPECT_GT(order.next(request("b", 100, engine::Priority::kHigh)), normal);
+  EXPECT_LT(order.next(request("c", 100, engine::Priority::kHigh)), order.next(request("a")));
 }
 
 TEST(FairOrder, LetsALowPriorityWaitButNotForEver) {

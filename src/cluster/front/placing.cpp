@@ -176,6 +176,23 @@ void ClusterGenerator::Core::tell_cancel(Worker& worker, Tag tag, std::uint64_t 
   });
 }
 
+/// Takes the number of the first of its tenant that it may go before; each of those moves back by one.
+void ClusterGenerator::Core::pass_fellows(Flight& flight) {
+  std::vector<std::pair<std::uint64_t, Tag>> passed;
+  for (const auto& entry : waiting_) {
+    const Flight& other = flights_.at(entry.second);
+    if (entry.first < flight.order && other.is_fresh() &&
+        FairOrder::goes_before_fellow(flight.request, other.request))
+      passed.push_back(entry);
+  }
+  for (auto entry = passed.rbegin(); entry != passed.rend(); ++entry) {
+    Flight& other = flights_.at(entry->second);
+    waiting_.erase(*entry);
+    std::swap(other.order, flight.order);
+    waiting_.insert({other.order, entry->second});
+  }
+}
+
 void ClusterGenerator::Core::wait_for_place(Tag tag, Flight& flight) {
   waiting_.insert({flight.order, tag});
 }

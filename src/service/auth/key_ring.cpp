@@ -6,10 +6,12 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <charconv>
 #include <fstream>
 #include <set>
 
 #include "base/concat.hpp"
+#include "base/suggest.hpp"
 
 namespace deepwell::service {
 
@@ -33,6 +35,7 @@ Result<KeyRing> KeyRing::open(const KeySource& source, Log& log) {
   KeyRing ring;
   if (!source.api_key.empty()) DW_TRY(ring.add("default", source.api_key, "the API key"));
   if (!source.key_file_path.empty()) DW_TRY(ring.read_file(source.key_file_path, log));
+  for (const std::string& line : source.tenant_weights) DW_TRY(ring.add_weight(line));
   return ring;
 }
 
@@ -48,11 +51,13 @@ std::optional<Principal> KeyRing::find(std::string_view key) const {
   return Principal{.tenant = found->tenant, .subject = found->subject, .scopes = Scopes::all()};
 }
 
-std::size_t KeyRing::n_tenants() const {
-  std::set<std::string_view> tenants;
+std::vector<std::string> KeyRing::tenants() const {
+  std::set<std::string> tenants;
   for (const Entry& entry : entries_) tenants.insert(entry.tenant);
-  return tenants.size();
+  return {tenants.begin(), tenants.end()};
 }
+
+std::size_t KeyRing::n_tenants() const { return tenants().size(); }
 
 KeyRing::Digest KeyRing::digest_of(std::string_view key) {
   Digest digest{};
@@ -93,6 +98,36 @@ Status KeyRing::add(std::string_view name, std::string_view key, std::string_vie
   }
   entries_.push_back(
       {.tenant = std::string(tenant), .subject = std::string(subject), .digest = digest});
+  return {};
+}
+
+Status KeyRing::add_weight(std::string_view line) {
+  const auto equals = line.find('=');
+  if (equals == std::string_view::npos) {
+    return invalid_argument(concat("--tenant-weight: expected NAME=N, got '", line, "'"));
+  }
+  const std::string_view tenant = trimmed(line.substr(0, equals));
+  const std::string_view number = trimmed(line.substr(equals + 1));
+  std::uint32_t weight = 0;
+  const char* const end = number.data() + number.size();
+  const auto parsed = std::from_chars(number.data(), end, weight);
+  if (parsed.ec != std::errc() || parsed.ptr != end || weight < 1 || weight > kMaxTenantWeight) {
+    return invalid_argument(concat("--tenant-weight: the weight of '", tenant,
+                                   "' must be a whole number from 1 to ", kMaxTenantWeight,
+                                   ", got '", number, "'"));
+  }
+  const std::vector<std::string> known = tenants();
+  if (known.empty()) {
+    return invalid_argument(concat("--tenant-weight: without keys there is no tenant '", tenant,
+                                   "': give --api-key-file"));
+  }
+  if (!std::binary_search(known.begin(), known.end(), tenant)) {
+    return invalid_argument(concat("--tenant-weight: no key belongs to a tenant '", tenant, "'",
+                                   did_you_mean(tenant, known)));
+  }
+  if (!weights_.emplace(tenant, weight).second) {
+    return invalid_argument(concat("--tenant-weight: '", tenant, "' is given twice"));
+  }
   return {};
 }
 

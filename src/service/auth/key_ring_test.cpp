@@ -105,6 +105,45 @@ TEST(KeyRing, RefusesBadLinesByNumberWithoutTellingTheKey) {
   }
 }
 
+Result<KeyRing> open_weighed(std::vector<std::string> weights) {
+  const KeyFile file("acme/alice = sk-1\nacme/bob = sk-2\nglobex = sk-3\n");
+  return KeyRing::open({.api_key = "sk-0", .key_file_path = file.path(), .tenant_weights = weights},
+                       null_log());
+}
+
+TEST(KeyRing, KnowsTheWeightsOfTenants) {
+  const auto ring = open_weighed({"acme=3", " default = 1000 "});
+  ASSERT_TRUE(ring) << ring.error().message;
+  EXPECT_EQ(ring->weights(), (TenantWeights{{"acme", 3}, {"default", 1000}}));
+}
+
+TEST(KeyRing, RefusesWeightsThatMeanNothing) {
+  const std::vector<std::pair<std::string, std::string>> cases = {
+      {"acme", "expected NAME=N, got 'acme'"},
+      {"acme=0", "the weight of 'acme' must be a whole number from 1 to 1000, got '0'"},
+      {"acme=-1", "got '-1'"},
+      {"acme=1.5", "got '1.5'"},
+      {"acme=many", "got 'many'"},
+      {"acme=", "got ''"},
+      {"acme=1001", "from 1 to 1000, got '1001'"},
+      {"acme=99999999999999999999", "got '99999999999999999999'"},
+      {"acne=2", "no key belongs to a tenant 'acne', did you mean 'acme'?"},
+      {"alice=2", "no key belongs to a tenant 'alice'"},
+  };
+  for (const auto& [line, message] : cases) {
+    const auto ring = open_weighed({line});
+    ASSERT_FALSE(ring) << line;
+    EXPECT_EQ(ring.error().code, Code::kInvalidArgument);
+    EXPECT_NE(ring.error().message.find(message), std::string::npos) << ring.error().message;
+  }
+  const auto twice = open_weighed({"acme=2", "acme=3"});
+  ASSERT_FALSE(twice);
+  EXPECT_NE(twice.error().message.find("'acme' is given twice"), std::string::npos);
+  const auto keyless = KeyRing::open({.tenant_weights = {"acme=2"}}, null_log());
+  ASSERT_FALSE(keyless);
+  EXPECT_NE(keyless.error().message.find("without keys"), std::string::npos);
+}
+
 TEST(KeyRing, NamesAMissingFile) {
   const auto ring = KeyRing::open({.api_key = "", .key_file_path = "/nowhere/keys"}, null_log());
   ASSERT_FALSE(ring);

@@ -35,6 +35,8 @@ struct AnswerInfo {
   std::uint64_t seed = 0;  // of the first choice: the same request with it gives the same tokens
   std::uint32_t n_choices = 1;
   bool use_usage_chunk = false;
+  bool use_service_tier = false;
+  engine::Priority priority = engine::Priority::kNormal;
 };
 
 /// How far a reader has come in one choice.

@@ -76,6 +76,11 @@ Result<std::shared_ptr<LiveAnswer>> AnswerBook::begin(StreamRecord record, Answe
   return answer;
 }
 
+std::uint32_t AnswerBook::weight_of(const std::string& tenant) const {
+  const auto found = options_.tenant_weights.find(tenant);
+  return found == options_.tenant_weights.end() ? 1 : found->second;
+}
+
 Status AnswerBook::submit(LiveAnswer& answer) {
   const AnswerPlan& plan = answer.plan();
   for (std::uint32_t i = 0; i < plan.n_choices(); ++i) {
@@ -87,6 +92,8 @@ Status AnswerBook::submit(LiveAnswer& answer) {
     request.max_tokens = plan.max_tokens;
     request.ignore_end = plan.ignore_end;
     request.tenant = answer.origin().tenant;
+    request.tenant_weight = weight_of(request.tenant);
+    request.priority = plan.priority;
     request.tag = plan.tags[i];
     DW_ASSIGN(const auto id, generator_.submit(std::move(request), answer.sink(i)));
     answer.set_generation(i, id);

@@ -15,6 +15,7 @@
 #include "base/executor.hpp"
 #include "base/log.hpp"
 #include "base/task.hpp"
+#include "service/auth/key_ring.hpp"
 #include "service/dialogue/live_answer.hpp"
 #include "service/store/store.hpp"
 
@@ -27,6 +28,7 @@ struct AnswerBookOptions {
   std::chrono::milliseconds lease{30'000};
   bool survives_process = false;    // what the store holds is there after this process
   std::shared_ptr<QueueGate> gate;  // owners: the dialogue, tickets, and this
+  TenantWeights tenant_weights;
   /// Called once for each answer that ended, before any reader learns of it.
   std::function<void(const LiveAnswer&)> on_end;
 };
@@ -92,6 +94,7 @@ class AnswerBook final : public AnswerKeeper, public std::enable_shared_from_thi
              AnswerBookOptions options);
 
   Status submit(LiveAnswer& answer);
+  std::uint32_t weight_of(const std::string& tenant) const;
   void add(const std::shared_ptr<LiveAnswer>& answer);
   void remove(const LiveAnswer& answer);
   std::shared_ptr<LiveAnswer> find_live(const std::string& id) const;

@@ -155,6 +155,7 @@ class TemplateDialogue final : public Dialogue {
     DW_ASSIGN(AnswerPlan plan, prepare(turn));
     plan.is_streamed = ask.is_streamed;
     plan.use_usage_chunk = ask.use_usage_chunk;
+    plan.use_service_tier = ask.use_service_tier;
     StreamRecord record;
     record.id = std::move(ask.id);
     record.tenant = principal.tenant;
@@ -182,6 +183,7 @@ class TemplateDialogue final : public Dialogue {
     plan.sampling.seed = turn.seed ? *turn.seed : draw_seed();
     for (std::uint32_t i = 0; i < turn.n_choices; ++i) plan.tags.push_back(draw_tag());
     plan.ignore_end = turn.ignore_end;
+    plan.priority = turn.priority;
     plan.stop = std::move(turn.stop);
     plan.reasoning = template_.reasoning_format();
     plan.is_thought_open = prompt.is_thought_open;
@@ -225,6 +227,7 @@ AnswerBookOptions book_options(DialogueOptions& options, std::shared_ptr<QueueGa
   book.lease = options.lease;
   book.survives_process = options.survives_process;
   book.gate = std::move(gate);
+  book.tenant_weights = std::move(options.tenant_weights);
   book.on_end = [on_end = std::move(options.on_end), turn_cache](const LiveAnswer& answer) {
     if (turn_cache) turn_cache->end(answer);
     if (!on_end) return;

@@ -20,6 +20,7 @@
 #include "base/result.hpp"
 #include "base/task.hpp"
 #include "engine/runtime/generator.hpp"
+#include "service/auth/key_ring.hpp"
 #include "service/auth/principal.hpp"
 #include "service/dialogue/answer.hpp"
 #include "service/dialogue/queue_gate.hpp"
@@ -34,8 +35,9 @@ struct Ask {
   std::string model;  // the name it was asked for by
   bool is_streamed = false;
   bool use_usage_chunk = false;
-  std::string idempotency_key;  // empty: none
-  std::string request_hash;     // with a key: of the whole request
+  bool use_service_tier = false;  // the answer says at which priority it was given
+  std::string idempotency_key;    // empty: none
+  std::string request_hash;       // with a key: of the whole request
 };
 
 /// What an answer came to, whoever read it.
@@ -53,6 +55,7 @@ struct DialogueOptions {
   std::chrono::milliseconds lease{30'000};
   bool survives_process = false;  // what the journal holds is there after this process
   QueueLimits queue;
+  TenantWeights tenant_weights;
   // While nobody waits, computes what conversations' next turns will begin with (TurnCache).
   bool use_turn_cache = false;
   /// Called once for each answer that ended, before any reader learns of it.

@@ -30,7 +30,9 @@ AnswerInfo take_info(StreamRecord& record, const AnswerPlan& plan) {
           .created_unix_s = record.created_unix_s,
           .seed = plan.sampling.seed,
           .n_choices = plan.n_choices(),
-          .use_usage_chunk = plan.use_usage_chunk};
+          .use_usage_chunk = plan.use_usage_chunk,
+          .use_service_tier = plan.use_service_tier,
+          .priority = plan.priority};
 }
 
 AnswerOrigin take_origin(StreamRecord& record) {

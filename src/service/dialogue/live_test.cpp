@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <thread>
 
@@ -428,6 +429,8 @@ TEST(AnswerPlan, ComesBackFromTheJournalToTheLastBit) {
   plan.stop = {"\n", "停"};
   plan.reasoning = kThinkTags;
   plan.is_thought_open = plan.is_streamed = plan.use_usage_chunk = plan.ignore_end = true;
+  plan.use_service_tier = true;
+  plan.priority = engine::Priority::kHigh;
   const auto back = decode_plan(encode_plan(plan), plan.prompt);
   ASSERT_TRUE(back) << back.error().message;
   EXPECT_EQ(back->sampling.temperature, plan.sampling.temperature);
@@ -437,7 +440,22 @@ TEST(AnswerPlan, ComesBackFromTheJournalToTheLastBit) {
   EXPECT_EQ(back->tags, plan.tags);
   EXPECT_EQ(back->stop, plan.stop);
   EXPECT_EQ(back->reasoning->close, "</think>");
+  EXPECT_EQ(back->priority, plan.priority);
+  EXPECT_TRUE(back->use_service_tier);
   EXPECT_EQ(encode_plan(*back), encode_plan(plan));
+}
+
+TEST(AnswerPlan, ReadsWhatWasWrittenBeforeThereWerePriorities) {
+  AnswerPlan plan;
+  plan.tags = {1};
+  nlohmann::json written = nlohmann::json::parse(encode_plan(plan));
+  ASSERT_EQ(written.erase("priority") + written.erase("use_service_tier"), 2U);
+  const auto back = decode_plan(written.dump(), {});
+  ASSERT_TRUE(back) << back.error().message;
+  EXPECT_EQ(back->priority, engine::Priority::kNormal);
+  EXPECT_FALSE(back->use_service_tier);
+  written["priority"] = 4;
+  EXPECT_EQ(decode_plan(written.dump(), {}).error().code, Code::kDataLoss);
 }
 
 TEST(AnswerPlan, RefusesWhatItDidNotWrite) {

@@ -63,6 +63,13 @@ AnswerPlan plan_of(const json& value) {
   value.at("is_thought_open").get_to(plan.is_thought_open);
   value.at("is_streamed").get_to(plan.is_streamed);
   value.at("use_usage_chunk").get_to(plan.use_usage_chunk);
+  // Earlier versions wrote no priority.
+  const int priority = value.value("priority", static_cast<int>(plan.priority));
+  if (priority < 0 || priority >= static_cast<int>(engine::kNumPriorities)) {
+    throw std::invalid_argument("an unknown priority");
+  }
+  plan.priority = static_cast<engine::Priority>(priority);
+  plan.use_service_tier = value.value("use_service_tier", false);
   if (plan.tags.empty()) throw std::invalid_argument("no choices");
   return plan;
 }
@@ -113,7 +120,9 @@ std::string encode_plan(const AnswerPlan& plan) {
                 {"reasoning", nullptr},
                 {"is_thought_open", plan.is_thought_open},
                 {"is_streamed", plan.is_streamed},
-                {"use_usage_chunk", plan.use_usage_chunk}};
+                {"use_usage_chunk", plan.use_usage_chunk},
+                {"priority", static_cast<int>(plan.priority)},
+                {"use_service_tier", plan.use_service_tier}};
   if (plan.reasoning) value["reasoning"] = plan.reasoning->open;
   return dump(value);
 }

@@ -22,11 +22,13 @@ struct AnswerPlan {
   std::uint32_t max_tokens = 0;
   std::vector<std::uint64_t> tags;  // one a choice: GenerateRequest::tag
   bool ignore_end = false;
+  engine::Priority priority = engine::Priority::kNormal;
   std::vector<std::string> stop;
   std::optional<ReasoningFormat> reasoning;  // none: the model does not think
   bool is_thought_open = false;              // the prompt ends inside a thought
   bool is_streamed = false;                  // asked for as a stream
   bool use_usage_chunk = false;
+  bool use_service_tier = false;
 
   std::uint32_t n_choices() const { return static_cast<std::uint32_t>(tags.size()); }
 };

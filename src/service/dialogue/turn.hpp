@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "engine/runtime/generator.hpp"
 #include "engine/sampling/params.hpp"
 #include "service/chat/chat_template.hpp"
 
@@ -28,6 +29,7 @@ struct Turn {
   std::vector<std::string> stop;
   std::uint32_t n_choices = 1;  // choice i is drawn with seed + i
   bool ignore_end = false;      // go on past the model's own end (benchmarks)
+  engine::Priority priority = engine::Priority::kNormal;
 };
 
 }  // namespace deepwell::service

@@ -317,6 +317,38 @@ Status decode_think(const ObjectReader& body, service::Turn& turn) {
   return {};
 }
 
+// OpenAI's tiers are three of our priorities; "auto" leaves the choice to the server.
+Result<engine::Priority> priority_of_tier(const std::string& tier) {
+  if (tier == "auto" || tier == "default") return engine::Priority::kNormal;
+  if (tier == "flex") return engine::Priority::kLow;
+  if (tier == "priority") return engine::Priority::kHigh;
+  return field_error("service_tier",
+                     concat("expected auto, default, flex or priority, got '", tier, "'"));
+}
+
+// vLLM's `priority` orders by number, the lower the earlier, 0 if it is not given: of that we keep the sign.
+engine::Priority priority_of_number(std::int64_t number) {
+  if (number == 0) return engine::Priority::kNormal;
+  return number < 0 ? engine::Priority::kHigh : engine::Priority::kLow;
+}
+
+Status decode_priority(const ObjectReader& body, ChatRequest& request) {
+  constexpr std::int64_t kMaxNumber = std::numeric_limits<std::int32_t>::max();
+  engine::Priority& priority = request.turn.priority;
+  DW_ASSIGN(const auto tier, body.text("service_tier"));
+  if (tier) {
+    DW_ASSIGN(priority, priority_of_tier(*tier));
+    request.use_service_tier = true;
+  }
+  DW_ASSIGN(const auto number, body.integer("priority", -kMaxNumber, kMaxNumber));
+  if (!number) return {};
+  if (tier && tier != "auto" && priority_of_number(*number) != priority) {
+    return field_error("priority", "differs from service_tier: send one of them");
+  }
+  priority = priority_of_number(*number);
+  return {};
+}
+
 Status decode_streaming(const ObjectReader& body, ChatRequest& request) {
   DW_ASSIGN(const auto is_stream, body.boolean("stream"));
   request.is_stream = is_stream.value_or(false);
@@ -344,6 +376,7 @@ Result<ChatRequest> decode_chat_request(std::string_view body) {
   DW_TRY(decode_stop(fields, request.turn));
   DW_TRY(decode_limits(fields, request.turn));
   DW_TRY(decode_think(fields, request.turn));
+  DW_TRY(decode_priority(fields, request));
   DW_TRY(decode_streaming(fields, request));
   DW_ASSIGN(const auto user,
             fields.text("user"));  // accepted and of the right type; whose it is says the key

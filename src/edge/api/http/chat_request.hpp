@@ -13,7 +13,8 @@ namespace deepwell::edge {
 struct ChatRequest {
   std::string model;  // empty: whatever is served
   bool is_stream = false;
-  bool use_usage_chunk = false;  // stream_options.include_usage
+  bool use_usage_chunk = false;   // stream_options.include_usage
+  bool use_service_tier = false;  // service_tier was asked for: the answer says which it got
   service::Turn turn;
 };
 

@@ -34,6 +34,44 @@ Error refused(const std::string& fields) {
   return request ? Error{} : request.error();
 }
 
+TEST(DecodeChatRequest, TakesServiceTiersAsPriorities) {
+  const std::vector<std::pair<std::string, engine::Priority>> cases = {
+      {R"({"service_tier": "auto"})", engine::Priority::kNormal},
+      {R"({"service_tier": "default"})", engine::Priority::kNormal},
+      {R"({"service_tier": "flex"})", engine::Priority::kLow},
+      {R"({"service_tier": "priority"})", engine::Priority::kHigh},
+  };
+  for (const auto& [fields, priority] : cases) {
+    const ChatRequest request = decoded(fields);
+    EXPECT_EQ(request.turn.priority, priority) << fields;
+    EXPECT_TRUE(request.use_service_tier) << fields;
+  }
+  for (const char* fields : {"{}", R"({"service_tier": null})"}) {
+    EXPECT_EQ(decoded(fields).turn.priority, engine::Priority::kNormal);
+    EXPECT_FALSE(decoded(fields).use_service_tier) << fields;
+  }
+  for (const char* fields : {R"({"service_tier": "scale"})", R"({"service_tier": "Priority"})",
+                             R"({"service_tier": ""})", R"({"service_tier": 1})"}) {
+    EXPECT_EQ(refused(fields).field, "service_tier") << fields;
+  }
+}
+
+TEST(DecodeChatRequest, KeepsTheSignOfVllmsPriority) {
+  EXPECT_EQ(decoded(R"({"priority": -7})").turn.priority, engine::Priority::kHigh);
+  EXPECT_EQ(decoded(R"({"priority": 0})").turn.priority, engine::Priority::kNormal);
+  EXPECT_EQ(decoded(R"({"priority": 1})").turn.priority, engine::Priority::kLow);
+  EXPECT_FALSE(decoded(R"({"priority": 1})").use_service_tier);
+  EXPECT_EQ(decoded(R"({"priority": 1, "service_tier": "auto"})").turn.priority,
+            engine::Priority::kLow);
+  EXPECT_EQ(decoded(R"({"priority": 1, "service_tier": "flex"})").turn.priority,
+            engine::Priority::kLow);
+  for (const char* fields :
+       {R"({"priority": 1, "service_tier": "priority"})", R"({"priority": "high"})",
+        R"({"priority": 0.5})", R"({"priority": 3000000000})"}) {
+    EXPECT_EQ(refused(fields).field, "priority") << fields;
+  }
+}
+
 TEST(DecodeChatRequest, ReadsEveryFieldThatItHonours) {
   const ChatRequest request = decoded(R"({
     "stream": true, "stream_options": {"include_usage": true}, "max_tokens": 7, "stop": ["a", "b"], "seed": 42, "n": 3,

@@ -42,6 +42,20 @@ json usage_json(const Usage& usage) {
           {"completion_tokens_details", {{"reasoning_tokens", usage.n_reasoning_tok}}}};
 }
 
+// The tier in which an answer was given.
+const char* tier_name(engine::Priority priority) {
+  switch (priority) {
+    case engine::Priority::kHigh:
+      return "priority";
+    case engine::Priority::kNormal:
+      return "default";
+    case engine::Priority::kLow:
+    case engine::Priority::kBackground:
+      break;
+  }
+  return "flex";
+}
+
 json head_json(const AnswerInfo& info, const char* object) {
   json body;
   body["id"] = info.id;
@@ -49,6 +63,7 @@ json head_json(const AnswerInfo& info, const char* object) {
   body["created"] = info.created_unix_s;
   body["model"] = info.model;
   body["system_fingerprint"] = info.fingerprint;
+  if (info.use_service_tier) body["service_tier"] = tier_name(info.priority);
   return body;
 }
 

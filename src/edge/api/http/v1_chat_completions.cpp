@@ -91,6 +91,7 @@ Task<Result<std::unique_ptr<service::Answer>>> start(Api& api, net::Request& req
   ask.model = chat.model.empty() ? api.model_names.front() : chat.model;
   ask.is_streamed = chat.is_stream;
   ask.use_usage_chunk = chat.use_usage_chunk;
+  ask.use_service_tier = chat.use_service_tier;
   service::Principal principal = *request.find<service::Principal>();
   service::Turn turn = std::move(chat.turn);
   co_return co_await api.dialogue->start(std::move(turn), std::move(ask), std::move(principal),
