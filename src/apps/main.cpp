@@ -12,6 +12,7 @@
 #include "apps/common_options.hpp"
 #include "apps/exit_code.hpp"
 #include "base/concat.hpp"
+#include "base/memory.hpp"
 #include "base/suggest.hpp"
 
 namespace deepwell::apps {
@@ -83,6 +84,7 @@ int run_program(const std::vector<std::string>& arguments) {
 int main(int n_arguments, char** arguments) {
   // A limit on file sizes is an error like a full disk, not a reason to die.
   std::signal(SIGXFSZ, SIG_IGN);
+  deepwell::return_large_memory();
   // The last barrier for exceptions of libraries; our own code returns errors.
   try {
     return deepwell::apps::run_program({arguments + (n_arguments > 0), arguments + n_arguments});

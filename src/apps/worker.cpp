@@ -76,13 +76,19 @@ struct Worker final : Command {
             is_draining = true;
           });
     }
-    DW_ASSIGN(const std::unique_ptr<engine::Generator> generator,
-              make_generator(context, supervised.get(), signals));
     cluster::WorkerServerOptions serving{
         .address = socket.empty() ? listen : concat("unix:", socket),
         .tls = socket.empty() ? &settings.worker_tls : nullptr,
         .n_parallel = settings.n_parallel,
         .n_max_waiting = settings.n_max_waiting};
+    std::unique_ptr<engine::Generator> generator;
+    if (settings.is_synthetic) {
+      DW_ASSIGN(generator, make_synthetic());
+    } else {
+      DW_ASSIGN(auto engine, open_engine(context, supervised.get(), signals));
+      serving.vocabulary = [&engine = *engine] { return engine.vocabulary(); };
+      generator = std::move(engine);
+    }
     DW_ASSIGN(const auto server,
               cluster::WorkerServer::start(std::move(serving), *generator, *context.log));
     if (supervised != nullptr) supervised->send({.kind = ControlKind::kReady});
@@ -119,20 +125,21 @@ struct Worker final : Command {
     return static_cast<engine::CrashPage*>(page);  // for the process's life
   }
 
-  Result<std::unique_ptr<engine::Generator>> make_generator(const Context& context,
-                                                            Supervised* supervised,
-                                                            edge::StopSignals& signals) {
-    DW_ASSIGN(engine::CrashPage* const crash_page, map_crash_page());
-    if (settings.is_synthetic) {
-      cluster::SyntheticOptions options = settings.synthetic_options();
-      options.crash_page = crash_page;
-      return std::unique_ptr<engine::Generator>(
-          std::make_unique<cluster::SyntheticGenerator>(std::move(options)));
-    }
+  Result<std::unique_ptr<engine::Generator>> make_synthetic() const {
+    cluster::SyntheticOptions options = settings.synthetic_options();
+    DW_ASSIGN(options.crash_page, map_crash_page());
+    return std::unique_ptr<engine::Generator>(
+        std::make_unique<cluster::SyntheticGenerator>(std::move(options)));
+  }
+
+  Result<std::unique_ptr<engine::Engine>> open_engine(const Context& context,
+                                                      Supervised* supervised,
+                                                      edge::StopSignals& signals) {
     DW_ASSIGN(const LocatedModel located,
               locate_model(context, settings.model.model, WhenAbsent::kPull));
     DW_ASSIGN(engine::EngineOptions options, settings.engine_options(context, located));
-    options.crash_page = crash_page;
+    DW_ASSIGN(options.crash_page, map_crash_page());
+    options.keeps_tokenizer = false;  // only fronts have text
     options.load.kv_fd = kv_fd;
     options.load.image_fd = image_fd;
 
@@ -146,7 +153,7 @@ struct Worker final : Command {
     };
     DW_ASSIGN(auto engine, engine::Engine::open(std::move(options), *context.log));
     report_engine(context, *engine);
-    return std::unique_ptr<engine::Generator>(std::move(engine));
+    return engine;
   }
 };
 

@@ -8,6 +8,7 @@
 #include <mutex>
 
 #include "base/concat.hpp"
+#include "base/memory.hpp"
 #include "cluster/protocol/credentials.hpp"
 #include "cluster/protocol/versions.hpp"
 
@@ -89,6 +90,7 @@ class GrpcLink final : public WorkerLink, public std::enable_shared_from_this<Gr
             return;
           }
           Result<engine::ModelDescription> model = read_model(std::move(pending->model));
+          release_free_memory();  // of the message, hundreds of thousands of strings
           self->report([&](LinkEvents& events) { events.on_model(std::move(model)); });
         });
   }

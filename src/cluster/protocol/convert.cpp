@@ -14,15 +14,13 @@ using engine::TokenKind;
 
 namespace {
 
-void write_vocabulary(const engine::Tokenizer& tokenizer, proto::Vocabulary& out) {
-  const engine::Vocabulary& vocabulary = tokenizer.vocabulary();
+void write_vocabulary(const engine::Vocabulary& vocabulary, proto::Vocabulary& out) {
   out.set_model(vocabulary.model);
   out.set_pre(vocabulary.pre);
   for (const std::string_view token : vocabulary.tokens) out.add_tokens(token.data(), token.size());
   std::string& kinds = *out.mutable_kinds();
   for (const TokenKind kind : vocabulary.kinds) kinds += static_cast<char>(kind);
-  for (const std::string_view merge : tokenizer.merges())
-    out.add_merges(merge.data(), merge.size());
+  for (const std::string_view merge : vocabulary.merges) out.add_merges(merge.data(), merge.size());
   if (vocabulary.bos) out.set_bos(*vocabulary.bos);
   if (vocabulary.eos) out.set_eos(*vocabulary.eos);
   if (vocabulary.eot) out.set_eot(*vocabulary.eot);
@@ -104,7 +102,8 @@ Result<engine::SamplingParams> read_sampling(const proto::Sampling& message) {
 
 }  // namespace
 
-void write_model(const engine::ModelDescription& model, proto::ModelInfo& out) {
+void write_model(const engine::ModelDescription& model, const engine::Vocabulary& vocabulary,
+                 proto::ModelInfo& out) {
   out.set_name(model.name);
   out.set_fingerprint(model.fingerprint);
   out.set_architecture(model.architecture);
@@ -114,7 +113,7 @@ void write_model(const engine::ModelDescription& model, proto::ModelInfo& out) {
   out.set_n_vocab(model.n_vocab);
   out.set_n_ctx_train_tok(model.n_ctx_train_tok);
   out.set_n_ctx_tok(model.n_ctx_tok);
-  write_vocabulary(*model.tokenizer, *out.mutable_vocabulary());
+  write_vocabulary(vocabulary, *out.mutable_vocabulary());
 }
 
 Result<engine::ModelDescription> read_model(proto::ModelInfo message) {

@@ -15,7 +15,9 @@ inline constexpr std::size_t kMaxEventTok = 64 * 1024;
 
 namespace proto = deepwell::worker::v1;
 
-void write_model(const engine::ModelDescription& model, proto::ModelInfo& out);
+/// `vocabulary`: what the model's tokenizer is made from, merges and all.
+void write_model(const engine::ModelDescription& model, const engine::Vocabulary& vocabulary,
+                 proto::ModelInfo& out);
 /// Errors: those of Tokenizer::create; kInvalidArgument for a description that contradicts itself.
 Result<engine::ModelDescription> read_model(proto::ModelInfo message);
 

@@ -37,8 +37,11 @@ class Session;
 
 /// What the streams share with the service.
 struct Shared {
-  Shared(engine::Generator& the_generator, Log& the_log)
-      : generator(the_generator), log(the_log), held(the_generator, [this] { notify(); }) {}
+  Shared(WorkerServerOptions the_options, engine::Generator& the_generator, Log& the_log)
+      : generator(the_generator),
+        log(the_log),
+        options(std::move(the_options)),
+        held(the_generator, [this] { notify(); }) {}
 
   /// Called on the engine's thread: one flag, one wake-up, whatever the number of streams.
   void notify() {
@@ -47,9 +50,14 @@ struct Shared {
     wake.notify_one();
   }
 
+  Result<engine::Vocabulary> vocabulary() const {
+    if (options.vocabulary) return options.vocabulary();
+    return generator.describe().tokenizer->vocabulary();
+  }
+
   engine::Generator& generator;
   Log& log;
-  WorkerServerOptions options;
+  const WorkerServerOptions options;
   std::atomic<bool> is_draining{false};
   std::atomic<bool> has_news{false};
   std::atomic<int> n_beats_until_release{0};
@@ -207,10 +215,13 @@ class Service final : public proto::Worker::CallbackService {
   grpc::ServerUnaryReactor* Describe(grpc::CallbackServerContext* context,
                                      const proto::DescribeRequest*,
                                      proto::ModelInfo* response) override {
-    write_model(shared_.generator.describe(), *response);
-    shared_.n_beats_until_release = kBeatsUntilRelease;
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-    reactor->Finish(grpc::Status::OK);
+    const auto vocabulary = shared_.vocabulary();
+    if (vocabulary) write_model(shared_.generator.describe(), *vocabulary, *response);
+    shared_.n_beats_until_release = kBeatsUntilRelease;
+    reactor->Finish(vocabulary
+                        ? grpc::Status::OK
+                        : grpc::Status(grpc::StatusCode::DATA_LOSS, vocabulary.error().message));
     return reactor;
   }
 
@@ -226,7 +237,8 @@ class Service final : public proto::Worker::CallbackService {
 }  // namespace
 
 struct WorkerServer::State {
-  State(engine::Generator& generator, Log& log) : shared(generator, log), service(shared) {}
+  State(WorkerServerOptions options, engine::Generator& generator, Log& log)
+      : shared(std::move(options), generator, log), service(shared) {}
 
   /// Writes news as soon as there are some, and heartbeats; never waits for the engine.
   void pump() {
@@ -260,19 +272,19 @@ struct WorkerServer::State {
 Result<std::unique_ptr<WorkerServer>> WorkerServer::start(WorkerServerOptions options,
                                                           engine::Generator& generator, Log& log) {
   DW_ASSIGN(const auto credentials, server_credentials(options.tls));
-  auto state = std::make_unique<State>(generator, log);
+  auto state = std::make_unique<State>(std::move(options), generator, log);
+  const std::string& address = state->shared.options.address;
   grpc::ServerBuilder builder;
   int port = 0;
-  builder.AddListeningPort(options.address, credentials, &port);
+  builder.AddListeningPort(address, credentials, &port);
   builder.RegisterService(&state->service);
   builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
   builder.SetMaxSendMessageSize(kMaxMessageBytes);
   state->server = builder.BuildAndStart();
   if (state->server == nullptr) {
-    return unavailable(concat("cannot listen for fronts on '", options.address,
+    return unavailable(concat("cannot listen for fronts on '", address,
                               "': is the address free, and the directory there?"));
   }
-  state->shared.options = std::move(options);
   state->pump_thread = std::thread([raw = state.get()] { raw->pump(); });
   return std::unique_ptr<WorkerServer>(new WorkerServer(std::move(state)));
 }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -19,6 +20,9 @@ struct WorkerServerOptions {
   const PeerTls* tls = nullptr;
   std::uint32_t n_parallel = 16;  // what the generator computes at once, for the fronts' accounts
   std::uint32_t n_max_waiting = 256;
+  // What fronts make their tokenizer from, merges and all; asked whenever one wants the description. Empty: that of the
+  // description's own tokenizer, which has no merges.
+  std::function<Result<engine::Vocabulary>()> vocabulary;
 };
 
 /// Each front has one stream (proto/worker.proto, docs/formats/worker-protocol.md). What a front asked

@@ -200,6 +200,32 @@ TEST_F(WorkerServerTest, ForgetsWhatNobodyClaimsWithinTheGrace) {
   EXPECT_EQ(server_->n_held(), 0U);
 }
 
+TEST_F(WorkerServerTest, DescribesTheVocabularyAsItIsGiven) {
+  Result<engine::Vocabulary> given = engine::Vocabulary{.model = "gpt2"};
+  given->merges.push_back("a b");
+  const std::string address = concat(address_, "-described");
+  const auto server = WorkerServer::start({.address = address, .vocabulary = [&] { return given; }},
+                                          *generator_, log_);
+  ASSERT_TRUE(server);
+  const auto stub =
+      proto::Worker::NewStub(grpc::CreateChannel(address, grpc::InsecureChannelCredentials()));
+  const auto describe = [&stub](proto::ModelInfo& model) {
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(10));
+    return stub->Describe(&context, proto::DescribeRequest(), &model);
+  };
+  proto::ModelInfo model;
+  ASSERT_TRUE(describe(model).ok());
+  EXPECT_EQ(model.fingerprint(), generator_->describe().fingerprint);
+  ASSERT_EQ(model.vocabulary().merges_size(), 1);
+  EXPECT_EQ(model.vocabulary().merges(0), "a b");
+
+  given = Error{Code::kDataLoss, "the model file has changed"};
+  const grpc::Status status = describe(model);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::DATA_LOSS);
+  EXPECT_EQ(status.error_message(), "the model file has changed");
+}
+
 // Why there are no credits (ADR 0009): what a front does not read is not written.
 TEST_F(WorkerServerTest, SendsFewLargeFramesToAFrontThatDoesNotRead) {
   constexpr std::uint32_t kTokens = 1000;

@@ -2,7 +2,6 @@
 #include "engine/runtime/describe.hpp"
 
 #include "base/concat.hpp"
-#include "base/memory.hpp"
 #include "base/sha256.hpp"
 #include "engine/model/arch/arch.hpp"
 #include "engine/numerics/version.hpp"
@@ -45,7 +44,6 @@ Result<ModelDescription> describe_model(const std::string& name, const std::stri
   if (const auto value = file.get_string("tokenizer.chat_template"))
     chat_template = std::string(*value);
   file.release_pages();
-  release_free_memory();  // of the making of the tokenizer
   return ModelDescription{
       .name = name,
       .fingerprint = model_fingerprint(hash, model.device->family(), model.kv_type),

@@ -9,10 +9,12 @@
 
 #include "base/check.hpp"
 #include "base/concat.hpp"
+#include "base/memory.hpp"
 #include "engine/model/arch/arch.hpp"
 #include "engine/runtime/describe.hpp"
 #include "engine/runtime/lap_timer.hpp"
 #include "engine/sampling/sampler.hpp"
+#include "engine/tokenizer/vocabulary_gguf.hpp"
 
 namespace deepwell::engine {
 
@@ -29,6 +31,14 @@ std::unique_ptr<BlockSpill> make_spill(const EngineOptions& options, const Loade
                                       BlockSpillOptions{.fingerprint = description.fingerprint,
                                                         .block_bytes = model.arena.block_bytes()},
                                       log);
+}
+
+std::vector<TokenId> end_ids_of(const Tokenizer& tokenizer) {
+  std::vector<TokenId> ids;
+  for (std::uint32_t t = 0; t < tokenizer.n_vocab(); ++t) {
+    if (tokenizer.is_end(static_cast<TokenId>(t))) ids.push_back(static_cast<TokenId>(t));
+  }
+  return ids;
 }
 
 std::size_t hash_of(const std::string& tenant) { return std::hash<std::string>()(tenant); }
@@ -52,16 +62,21 @@ Result<std::unique_ptr<Engine>> Engine::open(EngineOptions options, Log& log) {
   LapTimer timer(log, "describe");
   DW_ASSIGN(ModelDescription description,
             describe_model(options.name, model.content_sha256, model));
+  std::vector<TokenId> end_ids = end_ids_of(*description.tokenizer);
+  if (!options.keeps_tokenizer) description.tokenizer.reset();
+  release_free_memory();  // of the making of the tokenizer
   timer.lap("vocabulary and tokenizer");
-  return std::unique_ptr<Engine>(
-      new Engine(std::move(options), log, std::move(model), std::move(description)));
+  return std::unique_ptr<Engine>(new Engine(std::move(options), log, std::move(model),
+                                            std::move(description), std::move(end_ids)));
 }
 
-Engine::Engine(EngineOptions options, Log& log, LoadedModel model, ModelDescription description)
+Engine::Engine(EngineOptions options, Log& log, LoadedModel model, ModelDescription description,
+               std::vector<TokenId> end_ids)
     : options_(std::move(options)),
       log_(log),
       model_(std::move(model)),
       description_(std::move(description)),
+      end_ids_(std::move(end_ids)),
       spill_(make_spill(options_, model_, description_, log_)),
       cache_(model_.arena, model_.blocks, description_.fingerprint, spill_.get()),
       scheduler_({.n_parallel = options_.n_parallel,
@@ -175,6 +190,8 @@ Status Engine::force(GenerationId id, std::vector<TokenId> ids) {
 Status Engine::attach(GenerationId id, std::uint32_t from, std::shared_ptr<GenerationSink> sink) {
   return post_to_live(id, Attach{id, from, std::move(sink)});
 }
+
+Result<Vocabulary> Engine::vocabulary() const { return read_vocabulary(*model_.model->file); }
 
 GeneratorStatus Engine::status() const {
   const BlockSpillCounters spilled = spill_ != nullptr ? spill_->counters() : BlockSpillCounters();
@@ -431,7 +448,8 @@ Status Engine::verify(Sequence& sequence, const StepPiece& piece) {
 /// Adds a chosen token. False if the sequence has ended, with or without this one.
 bool Engine::append(Sequence& sequence, TokenId token, FinishReason& finish) const {
   const GenerateRequest& request = sequence.request;
-  if (description_.tokenizer->is_end(token) && !request.ignore_end) {
+  const bool is_end = std::find(end_ids_.begin(), end_ids_.end(), token) != end_ids_.end();
+  if (is_end && !request.ignore_end) {
     finish = FinishReason::kStop;
     return false;
   }

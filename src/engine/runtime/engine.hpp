@@ -36,6 +36,8 @@ struct EngineOptions {
   std::uint32_t n_mixed_budget_tok = 128;  // see SchedulerOptions
   double max_slowdown = 1.8;               // see SchedulerOptions
   std::uint32_t n_max_draft_tok = 8;       // tokens guessed ahead at once; 0: none
+  // Whether describe() has the tokenizer after it was checked; else only vocabulary() tells what it is made from.
+  bool keeps_tokenizer = true;
   // Keeps blocks beyond memory and beyond this process; may be null. Owners: whoever opened it, and the engine.
   std::shared_ptr<BlockStore> block_store;
   CrashPage* crash_page = nullptr;  // names the sequences of the running step; outlives the engine
@@ -53,6 +55,8 @@ class Engine final : public Generator {
   ~Engine() override;
 
   const ModelDescription& describe() const override { return description_; }
+  /// What its tokenizer is made from, merges and all, read in the model file. Errors: those of read_vocabulary.
+  Result<Vocabulary> vocabulary() const;
   Result<GenerationId> submit(GenerateRequest request,
                               std::shared_ptr<GenerationSink> sink) override;
   void cancel(GenerationId id) override;
@@ -79,7 +83,8 @@ class Engine final : public Generator {
   using Submit = std::unique_ptr<Sequence>;
   using CommandMessage = std::variant<Submit, Cancel, Force, Attach>;
 
-  Engine(EngineOptions options, Log& log, LoadedModel model, ModelDescription description);
+  Engine(EngineOptions options, Log& log, LoadedModel model, ModelDescription description,
+         std::vector<TokenId> end_ids);
 
   Status check(const GenerateRequest& request) const;
   Status post_to_live(GenerationId id, CommandMessage message);
@@ -119,6 +124,7 @@ class Engine final : public Generator {
   Log& log_;
   LoadedModel model_;
   ModelDescription description_;
+  std::vector<TokenId> end_ids_;       // tokens that end an answer
   std::unique_ptr<BlockSpill> spill_;  // may be null
   PrefixCache cache_;
   Scheduler scheduler_;

@@ -11,14 +11,16 @@ namespace {
 
 constexpr std::chrono::milliseconds kPace{1};
 
-std::unique_ptr<Engine> open_tiny(std::uint32_t n_parallel = 4, std::uint32_t n_max_waiting = 8) {
+std::unique_ptr<Engine> open_tiny(std::uint32_t n_parallel = 4, std::uint32_t n_max_waiting = 8,
+                                  bool keeps_tokenizer = true) {
   auto engine =
       Engine::open({.load = {.path = (kTinyGoldens / "llama-tied-gqa2-d16-f16.gguf").string(),
                              .n_threads = 2,
                              .n_ctx_tok = 256},
                     .name = "tiny",
                     .n_parallel = n_parallel,
-                    .n_max_waiting = n_max_waiting},
+                    .n_max_waiting = n_max_waiting,
+                    .keeps_tokenizer = keeps_tokenizer},
                    null_log());
   if (!engine) ADD_FAILURE() << engine.error().message;
   return std::move(engine).value();
@@ -124,6 +126,25 @@ TEST(Engine, StopsAtTheEndTokenAndDoesNotShowIt) {
   auto sink = std::make_shared<Collector>();
   ASSERT_TRUE(engine->submit(r, sink));
   sink->wait_done();
+  EXPECT_TRUE(sink->ids().empty());
+  EXPECT_EQ(FinishReason::kStop, sink->finish());
+}
+
+TEST(Engine, KnowsEndTokensAndVocabularyWithoutKeepingItsTokenizer) {
+  auto engine = open_tiny(4, 8, /*keeps_tokenizer=*/false);
+  EXPECT_EQ(nullptr, engine->describe().tokenizer);
+  const auto vocabulary = engine->vocabulary();
+  ASSERT_TRUE(vocabulary) << vocabulary.error().message;
+  EXPECT_FALSE(vocabulary->merges.empty());
+  const auto tokenizer = Tokenizer::create(*vocabulary);
+  ASSERT_TRUE(tokenizer) << tokenizer.error().message;
+  GenerateRequest r = request(20);
+  r.ignore_end = false;
+  r.sampling.logit_bias = {{*vocabulary->eos, 100.0F}};
+  auto sink = std::make_shared<Collector>();
+  ASSERT_TRUE(engine->submit(r, sink));
+  sink->wait_done();
+  EXPECT_TRUE((*tokenizer)->is_end(*vocabulary->eos));
   EXPECT_TRUE(sink->ids().empty());
   EXPECT_EQ(FinishReason::kStop, sink->finish());
 }

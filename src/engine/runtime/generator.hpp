@@ -25,7 +25,9 @@ struct ModelDescription {
   std::uint32_t n_vocab = 0;
   std::uint32_t n_ctx_train_tok = 0;  // the longest context that the model was trained for
   std::uint32_t n_ctx_tok = 0;        // prompt + answer tokens that one sequence may hold here
-  std::shared_ptr<const Tokenizer> tokenizer;  // owners: this description's copies
+  // Null in an engine that only gives fronts what they make theirs from (EngineOptions::keeps_tokenizer). Owners: this
+  // description's copies.
+  std::shared_ptr<const Tokenizer> tokenizer;
 };
 
 enum class FinishReason : std::uint8_t {

@@ -29,16 +29,6 @@ BpeMerger::BpeMerger(const std::array<ByteIds, 256>& ids_of_byte,
   }
 }
 
-std::vector<BpeMerge> BpeMerger::merges() const {
-  std::vector<BpeMerge> of_rank(merged_of_rank_.size(), BpeMerge{kMerged, kMerged, kMerged});
-  rank_of_pair_.for_each([&](std::uint32_t left, std::uint32_t right, std::uint32_t rank) {
-    of_rank[rank] = {static_cast<TokenId>(left), static_cast<TokenId>(right),
-                     merged_of_rank_[rank]};
-  });
-  std::erase_if(of_rank, [](const BpeMerge& merge) { return merge.merged == kMerged; });
-  return of_rank;
-}
-
 void BpeMerger::append(std::string_view word, Scratch& scratch, std::vector<TokenId>& ids) const {
   start(word, scratch);
   auto& [symbols, queue] = scratch;

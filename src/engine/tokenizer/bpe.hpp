@@ -52,9 +52,6 @@ class BpeMerger {
   /// Appends the ids of `word` to `ids`.
   void append(std::string_view word, Scratch& scratch, std::vector<TokenId>& ids) const;
 
-  /// Best first; of equal pairs the best alone.
-  std::vector<BpeMerge> merges() const;
-
  private:
   void start(std::string_view word, Scratch& scratch) const;
   void merge_at(std::size_t position, Scratch& scratch) const;

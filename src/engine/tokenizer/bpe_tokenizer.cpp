@@ -107,17 +107,6 @@ std::string BpeTokenizer::decode(std::span<const TokenId> ids, bool show_special
   return text;
 }
 
-StringList BpeTokenizer::merges() const {
-  const auto spelling = [this](TokenId id) {
-    return vocabulary_.tokens[static_cast<std::size_t>(id)];
-  };
-  StringList spelled;
-  for (const BpeMerge& merge : merger_.merges()) {
-    spelled.push_back(std::string(spelling(merge.left)).append(" ").append(spelling(merge.right)));
-  }
-  return spelled;
-}
-
 std::optional<TokenId> BpeTokenizer::special_id(std::string_view spelling) const {
   const auto match = specials_.find(spelling, 0);
   const bool is_whole = match.begin == 0 && match.n_bytes == spelling.size() && !spelling.empty();

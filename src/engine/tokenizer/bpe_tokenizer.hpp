@@ -37,7 +37,6 @@ class BpeTokenizer final : public Tokenizer {
   bool is_end(TokenId id) const override;
   std::uint32_t n_vocab() const override;
   const Vocabulary& vocabulary() const override { return vocabulary_; }
-  StringList merges() const override;
 
  private:
   struct Scratch {

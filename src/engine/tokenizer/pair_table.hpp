@@ -29,14 +29,6 @@ class PairTable {
     return slots_[position(a, b)].value;
   }
 
-  /// Calls visit(a, b, value) for each pair, in no order.
-  template <typename Visit>
-  void for_each(Visit visit) const {
-    for (const Slot& slot : slots_) {
-      if (slot.value != kNone) visit(slot.a, slot.b, slot.value);
-    }
-  }
-
  private:
   struct Slot {
     std::uint32_t a = 0, b = 0;

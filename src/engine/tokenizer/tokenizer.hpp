@@ -88,8 +88,6 @@ class Tokenizer {
   virtual std::uint32_t n_vocab() const = 0;
   /// What it was made from, but for the merges.
   virtual const Vocabulary& vocabulary() const = 0;
-  /// Vocabulary::merges, those that it uses; made anew at each call.
-  virtual StringList merges() const { return {}; }
 
   /// Errors: kInvalidArgument for a vocabulary that contradicts itself, kUnimplemented for a model
   /// or pre-tokenizer that is not supported.

@@ -207,19 +207,6 @@ TEST(TokenizerCreate, NamesWhatIsSupported) {
             "the tokenizer model 'bert' (tokenizer.ggml.model) is not supported; supported: gpt2");
 }
 
-TEST(Tokenizer, TellsTheMergesThatItUses) {
-  Vocabulary vocabulary = tiny_vocabulary("qwen2");
-  const StringList used = vocabulary.merges;
-  vocabulary.merges.push_back("l l");                // a worse rank than the one before
-  add_token(vocabulary, "<|", TokenKind::kControl);  // an ordinary token is spelled so too
-  add_token(vocabulary, "xy", TokenKind::kControl);
-  vocabulary.merges.push_back("x y");  // no text becomes a special token
-  const auto tokenizer = Tokenizer::create(std::move(vocabulary));
-  ASSERT_TRUE(tokenizer) << tokenizer.error().message;
-  EXPECT_EQ((*tokenizer)->merges(), used);
-  EXPECT_TRUE((*tokenizer)->vocabulary().merges.empty());
-}
-
 TEST(TokenizerCreate, RefusesVocabulariesThatContradictThemselves) {
   Vocabulary vocabulary = tiny_vocabulary("qwen2");
   vocabulary.eos = static_cast<TokenId>(vocabulary.tokens.size());

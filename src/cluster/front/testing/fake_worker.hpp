@@ -117,7 +117,7 @@ class FakeWorker final : public proto::Worker::Service {
  private:
   grpc::Status Describe(grpc::ServerContext*, const proto::DescribeRequest*,
                         proto::ModelInfo* response) override {
-    write_model(model_.describe(), *response);
+    write_model(model_.describe(), model_.describe().tokenizer->vocabulary(), *response);
     return grpc::Status::OK;
   }
   grpc::Status Attach(
