@@ -33,6 +33,14 @@ std::unique_ptr<BlockSpill> make_spill(const EngineOptions& options, const Loade
                                       log);
 }
 
+std::unique_ptr<ModelDrafter> make_drafter(const EngineOptions& options, const LoadedModel& model,
+                                           std::optional<LoadedModel> draft) {
+  if (!draft) return nullptr;
+  return std::make_unique<ModelDrafter>(
+      std::move(*draft), ModelDrafterOptions{.n_vocab = model.model->hyper.n_vocab,
+                                             .is_adaptive = options.draft_model.is_adaptive});
+}
+
 std::vector<TokenId> end_ids_of(const Tokenizer& tokenizer) {
   std::vector<TokenId> ids;
   for (std::uint32_t t = 0; t < tokenizer.n_vocab(); ++t) {
@@ -58,6 +66,8 @@ Result<std::unique_ptr<Engine>> Engine::open(EngineOptions options, Log& log) {
   options.load.n_min_rows = options.n_parallel + options.n_mixed_budget_tok;
   if (options.load.log == nullptr) options.load.log = &log;
   if (options.load.content_sha256.empty()) options.load.content_sha256 = options.content_sha256;
+  DW_ASSIGN(std::optional<LoadedModel> draft, load_draft_model(options.draft_model, options.load));
+  if (draft) leave_room_for(*draft, options.load);
   DW_ASSIGN(LoadedModel model, LoadedModel::load(options.load));
   LapTimer timer(log, "describe");
   DW_ASSIGN(ModelDescription description,
@@ -67,11 +77,12 @@ Result<std::unique_ptr<Engine>> Engine::open(EngineOptions options, Log& log) {
   release_free_memory();  // of the making of the tokenizer
   timer.lap("vocabulary and tokenizer");
   return std::unique_ptr<Engine>(new Engine(std::move(options), log, std::move(model),
-                                            std::move(description), std::move(end_ids)));
+                                            std::move(draft), std::move(description),
+                                            std::move(end_ids)));
 }
 
-Engine::Engine(EngineOptions options, Log& log, LoadedModel model, ModelDescription description,
-               std::vector<TokenId> end_ids)
+Engine::Engine(EngineOptions options, Log& log, LoadedModel model, std::optional<LoadedModel> draft,
+               ModelDescription description, std::vector<TokenId> end_ids)
     : options_(std::move(options)),
       log_(log),
       model_(std::move(model)),
@@ -79,13 +90,14 @@ Engine::Engine(EngineOptions options, Log& log, LoadedModel model, ModelDescript
       end_ids_(std::move(end_ids)),
       spill_(make_spill(options_, model_, description_, log_)),
       cache_(model_.arena, model_.blocks, description_.fingerprint, spill_.get()),
+      drafter_(make_drafter(options_, model_, std::move(draft))),
       scheduler_({.n_parallel = options_.n_parallel,
                   .n_max_rows = model_.device->n_max_rows(),
                   .n_ctx_tok = model_.n_ctx_tok,
                   .max_slowdown = options_.max_slowdown,
                   .n_mixed_budget_tok = options_.n_mixed_budget_tok,
                   .n_max_draft_tok = options_.n_max_draft_tok},
-                 model_.blocks, &cache_),
+                 model_.blocks, &cache_, drafter_.get()),
       last_step_ms_(steady_ms()),
       thread_([this] { thread_main(); }) {}
 
@@ -194,6 +206,7 @@ Status Engine::attach(GenerationId id, std::uint32_t from, std::shared_ptr<Gener
 Result<Vocabulary> Engine::vocabulary() const { return read_vocabulary(*model_.model->file); }
 
 GeneratorStatus Engine::status() const {
+  const std::uint64_t n_draft_layers = drafter_ ? drafter_->model().device->n_layers_done() : 0;
   const BlockSpillCounters spilled = spill_ != nullptr ? spill_->counters() : BlockSpillCounters();
   return {.n_running = n_running_.load(),
           .n_waiting = n_waiting_.load(),
@@ -209,7 +222,7 @@ GeneratorStatus Engine::status() const {
           .n_blocks_loaded = spilled.n_loaded,
           .n_blocks_refused = spilled.n_refused,
           .kv_disk_bytes = spilled.used_bytes,
-          .n_layers_done = model_.device->n_layers_done(),
+          .n_layers_done = model_.device->n_layers_done() + n_draft_layers,
           .last_step_age_ms = steady_ms() - last_step_ms_.load()};
 }
 
@@ -246,7 +259,7 @@ void Engine::thread_main() {
 /// False if there was nothing to compute.
 bool Engine::run_step() {
   if (!scheduler_.schedule(batch_, pieces_, steady_ms())) return false;
-  const bool is_begun = begin_step();
+  const bool is_begun = begin_step() && scheduler_.guess(batch_, pieces_, &is_step_unwanted_);
   const auto start = std::chrono::steady_clock::now();
   const bool is_done = is_begun && model_.forward(batch_, &is_step_unwanted_);
   if (is_done) {
@@ -477,7 +490,7 @@ void Engine::commit_tokens(Sequence& sequence, const StepPiece& piece) {
               *token == sequence.draft[n_right];
     if (goes_on) ++n_right;
   }
-  sequence.drafter.note(piece.n_draft, n_right);
+  scheduler_.note_guesses(piece, n_right);
   n_draft_tok_.fetch_add(piece.n_draft, std::memory_order_relaxed);
   n_right_draft_tok_.fetch_add(n_right, std::memory_order_relaxed);
   sequence.n_computed += n_right;

@@ -18,6 +18,7 @@
 #include "base/log.hpp"
 #include "engine/runtime/block_spill.hpp"
 #include "engine/runtime/crash_page.hpp"
+#include "engine/runtime/draft_model.hpp"
 #include "engine/runtime/generator.hpp"
 #include "engine/runtime/loaded_model.hpp"
 #include "engine/runtime/scheduler.hpp"
@@ -36,6 +37,7 @@ struct EngineOptions {
   std::uint32_t n_mixed_budget_tok = 128;  // see SchedulerOptions
   double max_slowdown = 1.8;               // see SchedulerOptions
   std::uint32_t n_max_draft_tok = 8;       // tokens guessed ahead at once; 0: none
+  DraftModelOptions draft_model;  // guesses where the text itself gives nothing to guess from
   // Whether describe() has the tokenizer after it was checked; else only vocabulary() tells what it is made from.
   bool keeps_tokenizer = true;
   // Keeps blocks beyond memory and beyond this process; may be null. Owners: whoever opened it, and the engine.
@@ -66,6 +68,8 @@ class Engine final : public Generator {
 
   Isa isa() const { return model_.isa; }
   std::uint32_t n_threads() const { return model_.n_threads; }
+  /// Null if there is none.
+  const LoadedModel* draft_model() const { return drafter_ ? &drafter_->model() : nullptr; }
 
  private:
   struct Cancel {
@@ -83,8 +87,8 @@ class Engine final : public Generator {
   using Submit = std::unique_ptr<Sequence>;
   using CommandMessage = std::variant<Submit, Cancel, Force, Attach>;
 
-  Engine(EngineOptions options, Log& log, LoadedModel model, ModelDescription description,
-         std::vector<TokenId> end_ids);
+  Engine(EngineOptions options, Log& log, LoadedModel model, std::optional<LoadedModel> draft,
+         ModelDescription description, std::vector<TokenId> end_ids);
 
   Status check(const GenerateRequest& request) const;
   Status post_to_live(GenerationId id, CommandMessage message);
@@ -127,6 +131,7 @@ class Engine final : public Generator {
   std::vector<TokenId> end_ids_;       // tokens that end an answer
   std::unique_ptr<BlockSpill> spill_;  // may be null
   PrefixCache cache_;
+  std::unique_ptr<ModelDrafter> drafter_;  // may be null
   Scheduler scheduler_;
   StepBatch batch_;
   std::vector<StepPiece> pieces_;

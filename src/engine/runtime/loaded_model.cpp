@@ -68,8 +68,9 @@ Result<KvShape> kv_shape_of(const GgufFile& file, KvType type) {
 
 MemoryPlan make_plan(const LoadOptions& options, const GgufFile& file, const KvShape& shape,
                      std::uint32_t n_ctx_tok) {
-  return {.n_available_bytes = available_bytes(options.available_bytes) +
-                               allocated_bytes(options.kv_fd) + allocated_bytes(options.image_fd),
+  const std::uint64_t n_bytes = available_bytes(options.available_bytes) +
+                                allocated_bytes(options.kv_fd) + allocated_bytes(options.image_fd);
+  return {.n_available_bytes = n_bytes - std::min(n_bytes, options.n_reserved_bytes),
           .n_weights_bytes = estimate_weight_bytes(file),
           .n_kv_block_bytes = kv_block_bytes(shape),
           .n_blocks_longest = (n_ctx_tok + kKvBlockTok - 1) / kKvBlockTok};
@@ -152,7 +153,11 @@ Result<LoadedModel> load_with(const LoadOptions& options) {
   DW_ASSIGN(auto image, open_image(options, content_sha256, image_file, plan));
   const bool is_streaming =
       image && !plan.fits() && image_file.is_on_disk && image->fd() == image_file.fd.get();
-  const std::uint32_t n_threads = options.n_threads == 0 ? n_usable_cpus() : options.n_threads;
+  const auto pool = options.pool != nullptr
+                        ? options.pool
+                        : std::make_shared<ComputePool>(options.n_threads == 0 ? n_usable_cpus()
+                                                                               : options.n_threads);
+  const std::uint32_t n_threads = pool->n_threads();
   const std::uint32_t n_max_rows =
       std::max(options.n_min_rows,
                options.n_max_rows == 0 ? default_max_rows(n_threads) : options.n_max_rows);
@@ -162,7 +167,8 @@ Result<LoadedModel> load_with(const LoadOptions& options) {
       .n_max_rows = n_max_rows,
       .n_max_ctx_tok = n_ctx_tok,
       .after_writing = is_streaming ? AfterWriting::kDrop : AfterWriting::kKeep,
-      .log = &log_of(options)};
+      .log = &log_of(options),
+      .pool = pool};
   auto device = std::make_unique<CpuDevice>(device_options, std::move(image));
   timer.lap("image and threads");
   DW_ASSIGN(auto model,
@@ -179,6 +185,7 @@ Result<LoadedModel> load_with(const LoadOptions& options) {
   if (is_streaming) stream_weights(options, plan, *device, *model->file);
   return LoadedModel{.image_file = std::move(image_file),
                      .arena = std::move(arena),
+                     .pool = pool,
                      .device = std::move(device),
                      .model = std::move(model),
                      .blocks = BlockPool(n_blocks),

@@ -10,6 +10,7 @@
 
 #include "base/log.hpp"
 #include "base/result.hpp"
+#include "engine/device/cpu/compute_pool.hpp"
 #include "engine/device/cpu/isa.hpp"
 #include "engine/device/cpu/weight_stream.hpp"
 #include "engine/model/model.hpp"
@@ -42,7 +43,9 @@ struct LoadOptions {
   // Where packed weights are kept on disk, for the next start and for other processes; it exists. Empty: nowhere. Used
   // if content_sha256 is given, and before image_fd.
   std::string image_directory;
-  Log* log = nullptr;  // for notes on the way; may be null
+  std::shared_ptr<ComputePool> pool;   // to compute on, in turn with others; null: one of its own
+  std::uint64_t n_reserved_bytes = 0;  // of the available memory, for somebody else
+  Log* log = nullptr;                  // for notes on the way; may be null
   // For tests: memory that can still be had, asked again while weights are streamed (empty: available_memory_bytes()),
   // and how much of them is read at once.
   std::function<std::uint64_t()> available_bytes;
@@ -59,6 +62,8 @@ constexpr std::uint32_t default_max_rows(std::uint32_t n_threads) {
 struct LoadedModel {
   ImageFile image_file;  // may not be open; before the device, which locks it
   KvArena arena;         // before the device, which writes into it
+  std::shared_ptr<ComputePool>
+      pool;  // owners: the device, and that of another model that takes turns
   std::unique_ptr<Device> device;
   std::unique_ptr<Model> model;
   BlockPool blocks;

@@ -1,4 +1,4 @@
-// One hash over batches, budgets, the cache, the store of blocks, preemption and guesses: the promise of same tokens, through the engine.
+// One hash over batches, budgets, the cache, the store of blocks, preemption, guesses and draft models: the promise of same tokens, through the engine.
 #include <gtest/gtest.h>
 
 #include "engine/runtime/engine.hpp"
@@ -9,10 +9,14 @@
 namespace deepwell::engine {
 namespace {
 
+/// Who guesses where the text itself gives nothing to guess from.
+enum class Draft { kNone, kItself, kAnother, kAdaptive };
+
 struct Variant {
   std::uint32_t n_parallel, n_longest, n_max_rows, n_max_draft_tok;
   bool is_cached;          // the answers are asked for a second time
   bool is_stored = false;  // ... of another engine, which has the blocks of the first from a store
+  Draft draft = Draft::kNone;
 };
 
 /// Prompts that repeat themselves, so that guesses are made; some begin alike; sampled and greedy; of two tenants.
@@ -33,8 +37,18 @@ std::vector<GenerateRequest> requests() {
   return all;
 }
 
+/// All tiny models have one vocabulary.
+std::string another_than(const TinyGolden& golden) {
+  const char* name = golden.name == "llama-tied-gqa2-d16-f16" ? "qwen2-tied-gqa7-d16-f16"
+                                                              : "llama-tied-gqa2-d16-f16";
+  return (kTinyGoldens / concat(name, ".gguf")).string();
+}
+
 std::unique_ptr<Engine> open_engine(const TinyGolden& golden, const Variant& variant,
                                     std::shared_ptr<BlockStore> store) {
+  DraftModelOptions draft{.is_adaptive = variant.draft == Draft::kAdaptive};
+  if (variant.draft != Draft::kNone) draft.path = golden.path();
+  if (variant.draft == Draft::kAnother) draft.path = another_than(golden);
   auto engine = Engine::open({.load = {.path = golden.path(),
                                        .n_threads = 2,
                                        .n_ctx_tok = 208,
@@ -44,6 +58,7 @@ std::unique_ptr<Engine> open_engine(const TinyGolden& golden, const Variant& var
                               .n_longest = variant.n_longest,
                               .n_mixed_budget_tok = 20,
                               .n_max_draft_tok = variant.n_max_draft_tok,
+                              .draft_model = draft,
                               .block_store = std::move(store)},
                              null_log());
   if (!engine) ADD_FAILURE() << engine.error().message;
@@ -83,11 +98,15 @@ TEST(SameTokens, ComeOutWhateverTheSchedulerDoes) {
     for (const Variant& variant :
          {Variant{1, 1, 512, 8, false}, Variant{4, 4, 512, 0, false}, Variant{8, 2, 64, 8, false},
           Variant{8, 1, 24, 0, true}, Variant{6, 3, 512, 4, true}, Variant{3, 2, 64, 4, true, true},
-          Variant{8, 1, 512, 0, true, true}}) {
+          Variant{8, 1, 512, 0, true, true}, Variant{1, 1, 512, 8, false, false, Draft::kItself},
+          Variant{8, 2, 64, 3, true, false, Draft::kAnother},
+          Variant{6, 1, 512, 5, true, true, Draft::kItself},
+          Variant{4, 4, 24, 4, true, false, Draft::kAdaptive}}) {
       EXPECT_EQ(expected, answers(golden, variant, status))
           << golden.name << ": " << variant.n_parallel << " at once, memory for "
           << variant.n_longest << ", " << variant.n_max_draft_tok << " guesses"
-          << (variant.is_stored ? ", from a store" : "");
+          << (variant.is_stored ? ", from a store" : "")
+          << (variant.draft != Draft::kNone ? ", a draft model" : "");
       n_loaded += status.n_blocks_loaded;
       n_preempted += status.n_preempted;
       n_right += status.n_right_draft_tok;

@@ -147,14 +147,31 @@ void Scheduler::grow() {
   }
 }
 
-/// Guesses what follows a sequence that decodes, if that pays and as far as there is room without taking anybody's.
-void Scheduler::draft(Sequence& sequence) {
+/// Tokens that may be guessed behind a sequence's newest one.
+std::uint32_t Scheduler::n_most_guesses(const Sequence& sequence) const {
   const std::uint32_t n_most = options_.n_max_draft_tok;
-  if (n_most == 0 || n_running() * (n_most + 1) > options_.n_max_rows) return;
+  const bool is_warming = sequence.request.max_tokens == 0;
+  if (is_warming || n_running() * (n_most + 1) > options_.n_max_rows) return 0;
   const std::uint32_t n_left = sequence.request.max_tokens - sequence.n_generated();
   const std::uint32_t n_room = options_.n_ctx_tok - sequence.n_tokens();
-  sequence.drafter.guess(sequence.tokens, std::min({n_most, n_left - 1, n_room - 1}),
-                         sequence.draft);
+  return std::min({n_most, n_left - 1, n_room - 1});
+}
+
+/// False if there is no room for n guesses without taking anybody's.
+bool Scheduler::take_blocks_for_guesses(Sequence& sequence, std::uint32_t n) {
+  while (sequence.blocks.size() < n_blocks_for(sequence.n_tokens() + n)) {
+    if (!blocks_.can_take(n_running() + 1)) return false;
+    take_blocks(1, sequence);
+  }
+  return true;
+}
+
+/// Guesses what follows a sequence that decodes from what it said before, if that pays.
+void Scheduler::draft(Sequence& sequence) {
+  const std::uint32_t n_most = n_most_guesses(sequence);
+  if (n_most == 0) return;
+  sequence.is_draft_by_model = false;
+  sequence.drafter.guess(sequence.tokens, n_most, sequence.draft);
   if (sequence.draft.empty()) return;
   // A row more costs what part of a step, beside the rows that bring a token each?
   const StepWork alone{.n_rows = n_running(), .n_keys = 0};
@@ -164,31 +181,67 @@ void Scheduler::draft(Sequence& sequence) {
     sequence.draft.clear();
     return;
   }
-  const auto n_tok = static_cast<std::uint32_t>(sequence.n_tokens() + sequence.draft.size());
-  while (sequence.blocks.size() < n_blocks_for(n_tok)) {
-    if (!blocks_.can_take(n_running() + 1)) {
-      sequence.draft.clear();
-      return;
-    }
-    take_blocks(1, sequence);
+  const auto n_guesses = static_cast<std::uint32_t>(sequence.draft.size());
+  if (!take_blocks_for_guesses(sequence, n_guesses)) sequence.draft.clear();
+}
+
+/// The draft model guesses for those that have no guesses of their own text.
+void Scheduler::plan_guesses(const std::vector<StepPiece>& pieces) {
+  if (drafter_ == nullptr || !prompts_.empty()) return;
+  for (const StepPiece& piece : pieces) {
+    Sequence& sequence = *piece.sequence;
+    if (piece.n_draft > 0 || engine::is_background(sequence)) continue;
+    const std::uint32_t n_most = n_most_guesses(sequence);
+    if (n_most > 0) wishes_.push_back({.sequence = &sequence, .n_most = n_most});
+  }
+  if (wishes_.empty()) return;
+  drafter_->plan(wishes_, work_, n_running(), times_);
+  for (GuessWish& wish : wishes_) {
+    if (!take_blocks_for_guesses(*wish.sequence, wish.n)) wish.n = 0;
+  }
+}
+
+bool Scheduler::guess(StepBatch& batch, std::vector<StepPiece>& pieces,
+                      const std::atomic<bool>* is_unwanted) {
+  if (wishes_.empty()) return true;
+  for (const GuessWish& wish : wishes_) wish.sequence->is_draft_by_model = true;
+  if (!drafter_->guess(wishes_, is_unwanted)) return false;
+  guess_s_ = drafter_->seconds();
+  batch.clear();
+  work_ = {};
+  for (StepPiece& piece : pieces) add_rows(piece, batch);
+  return true;
+}
+
+void Scheduler::note_guesses(const StepPiece& piece, std::uint32_t n_right) {
+  Sequence& sequence = *piece.sequence;
+  if (sequence.is_draft_by_model) {
+    drafter_->note(sequence, piece.n_draft, n_right);
+  } else {
+    sequence.drafter.note(piece.n_draft, n_right);
   }
 }
 
 void Scheduler::add_piece(Sequence& sequence, std::uint32_t n_tok, StepBatch& batch,
                           std::vector<StepPiece>& pieces) {
   const bool has_output = n_tok == sequence.n_pending() && sequence.request.max_tokens > 0;
-  const auto n_draft = static_cast<std::uint32_t>(sequence.draft.size());
-  const auto tokens = std::span<const TokenId>(sequence.tokens).subspan(sequence.n_computed, n_tok);
+  pieces.push_back({.sequence = &sequence, .n_tok = n_tok, .has_output = has_output});
+  add_rows(pieces.back(), batch);
+}
+
+/// A piece's known and guessed tokens.
+void Scheduler::add_rows(StepPiece& piece, StepBatch& batch) {
+  const Sequence& sequence = *piece.sequence;
+  const std::uint32_t begin = sequence.n_computed;
+  const auto tokens = std::span<const TokenId>(sequence.tokens).subspan(begin, piece.n_tok);
   rows_.assign(tokens.begin(), tokens.end());
   rows_.insert(rows_.end(), sequence.draft.begin(), sequence.draft.end());
-  const std::uint32_t n_outputs =
-      std::max(sequence.n_rows_from_verifying(sequence.n_computed, sequence.n_computed + n_tok),
-               has_output ? 1U : 0U) +
-      n_draft;
-  const std::uint32_t output_row =
-      batch.add(rows_, sequence.n_computed, sequence.blocks, n_outputs);
-  work_ = work_.plus(n_tok + n_draft, sequence.n_computed);
-  pieces.push_back({&sequence, n_tok, n_draft, output_row, n_outputs, has_output});
+  piece.n_draft = static_cast<std::uint32_t>(sequence.draft.size());
+  piece.n_outputs = std::max(sequence.n_rows_from_verifying(begin, begin + piece.n_tok),
+                             piece.has_output ? 1U : 0U) +
+                    piece.n_draft;
+  piece.output_row = batch.add(rows_, begin, sequence.blocks, piece.n_outputs);
+  work_ = work_.plus(piece.n_tok + piece.n_draft, begin);
 }
 
 /// Whether its tenant has no more than its places while another has.
@@ -260,6 +313,8 @@ void Scheduler::charge(const std::vector<StepPiece>& pieces) {
 
 void Scheduler::note_time(double seconds) {
   times_.note(work_, seconds);
+  seconds += guess_s_;
+  if (drafter_ != nullptr) drafter_->note_step(seconds);
   if (!prompts_.empty()) return;
   // Nears the median: half of the steps take longer.
   const double change = kPaceShare * pace_s_;
@@ -270,8 +325,11 @@ bool Scheduler::schedule(StepBatch& batch, std::vector<StepPiece>& pieces, std::
   batch.clear();
   pieces.clear();
   work_ = {};
+  wishes_.clear();
+  guess_s_ = 0.0;
   admit(now_ms);
   grow();
+  if (drafter_ != nullptr) drafter_->keep_only(running_);
   prompts_.clear();
   for (const auto& sequence : running_) {
     if (sequence->n_pending() > 1) prompts_.push_back(sequence.get());
@@ -283,6 +341,7 @@ bool Scheduler::schedule(StepBatch& batch, std::vector<StepPiece>& pieces, std::
     if (prompts_.empty()) draft(*sequence);  // a first token is worth more than a guess
     add_piece(*sequence, 1, batch, pieces);
   }
+  plan_guesses(pieces);
   add_prompts(batch, pieces);
   return !batch.is_empty();
 }

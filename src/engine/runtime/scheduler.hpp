@@ -8,6 +8,7 @@
 
 #include "engine/runtime/block_pool.hpp"
 #include "engine/runtime/fair_queue.hpp"
+#include "engine/runtime/model_drafter.hpp"
 #include "engine/runtime/ngram_drafter.hpp"
 #include "engine/runtime/prefix_cache.hpp"
 #include "engine/runtime/sequence.hpp"
@@ -47,9 +48,14 @@ struct StepPiece {
 /// whoever was admitted finishes. Whoever has less than its fair places takes one from those who have more. Used by the engine's thread alone; knows no model and no clock.
 class Scheduler {
  public:
-  /// Without a cache every token of a sequence is computed.
-  Scheduler(const SchedulerOptions& options, BlockPool& blocks, PrefixCache* cache = nullptr)
-      : options_(options), blocks_(blocks), cache_(cache), waiting_(options.n_parallel) {}
+  /// Without a cache every token of a sequence is computed; without a drafter guesses come from what was said.
+  Scheduler(const SchedulerOptions& options, BlockPool& blocks, PrefixCache* cache = nullptr,
+            ModelDrafter* drafter = nullptr)
+      : options_(options),
+        blocks_(blocks),
+        cache_(cache),
+        drafter_(drafter),
+        waiting_(options.n_parallel) {}
 
   /// Queues a sequence.
   void add(std::unique_ptr<Sequence> sequence, std::int64_t now_ms) {
@@ -59,6 +65,13 @@ class Scheduler {
   /// Admits whom it can and plans a step. False if there is nothing to do now. Pieces stay valid until the next call of
   /// schedule(), finish() or remove().
   bool schedule(StepBatch& batch, std::vector<StepPiece>& pieces, std::int64_t now_ms);
+
+  /// Makes the guesses that the plan wants of the draft model, and adds them to it. To be called before the step is
+  /// computed; costs nothing where none are wanted. False if `is_unwanted` (may be null) became true meanwhile.
+  bool guess(StepBatch& batch, std::vector<StepPiece>& pieces,
+             const std::atomic<bool>* is_unwanted);
+  /// Of a computed piece's guesses so many were right.
+  void note_guesses(const StepPiece& piece, std::uint32_t n_right);
 
   /// The planned step was computed, and not abandoned: its tenants got that much.
   void charge(const std::vector<StepPiece>& pieces);
@@ -93,17 +106,22 @@ class Scheduler {
   void take_blocks(std::uint32_t n, Sequence& sequence);
   std::unique_ptr<Sequence> stop(GenerationId id);
   void grow();
+  std::uint32_t n_most_guesses(const Sequence& sequence) const;
+  bool take_blocks_for_guesses(Sequence& sequence, std::uint32_t n);
   void draft(Sequence& sequence);
+  void plan_guesses(const std::vector<StepPiece>& pieces);
   bool goes_before_others(const Sequence& sequence) const;
   std::uint32_t prompt_budget(std::size_t n_decoding) const;
   void add_prompts(StepBatch& batch, std::vector<StepPiece>& pieces);
   std::uint32_t next_chunk(Sequence& sequence, std::uint32_t budget);
   void add_piece(Sequence& sequence, std::uint32_t n_tok, StepBatch& batch,
                  std::vector<StepPiece>& pieces);
+  void add_rows(StepPiece& piece, StepBatch& batch);
 
   SchedulerOptions options_;
   BlockPool& blocks_;
-  PrefixCache* cache_;  // may be null
+  PrefixCache* cache_;     // may be null
+  ModelDrafter* drafter_;  // may be null
   FairQueue waiting_;
   std::vector<std::unique_ptr<Sequence>>
       running_;  // by rank: higher priority (at most normal) first, then admission
@@ -111,6 +129,8 @@ class Scheduler {
   double pace_s_ = 0.0;                                   // of late steps that had no prompts
   StepWork work_;                                         // of the step that is being planned
   std::vector<Sequence*> prompts_;                        // of this step
+  std::vector<GuessWish> wishes_;                         // of this step
+  double guess_s_ = 0.0;                                  // what guessing took before it
   std::unordered_set<BlockName, BlockNameHash> in_work_;  // blocks that this step computes
   std::vector<TokenId> rows_;                             // of one piece, known and guessed
   std::uint64_t n_preempted_ = 0;

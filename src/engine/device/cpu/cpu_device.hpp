@@ -26,6 +26,8 @@ struct CpuDeviceOptions {
   // Whether pages of an image that is being written may stay in memory.
   AfterWriting after_writing = AfterWriting::kKeep;
   Log* log = nullptr;  // for damage that is found in an image; may be null
+  // Of n_threads; null: the device makes its own. Owners: the devices that use it, one after the other.
+  std::shared_ptr<ComputePool> pool = nullptr;
 };
 
 class CpuDevice final : public Device {
@@ -174,7 +176,8 @@ class CpuDevice final : public Device {
   CpuDeviceOptions options_;
   std::optional<WeightsImage> image_;  // outlives the weights' mappings
   const KernelTable& kernels_;
-  ComputePool pool_;
+  std::shared_ptr<ComputePool> shared_pool_;
+  ComputePool& pool_;                        // the same
   std::vector<PackedWeight> weights_;        // [0] is "none"
   std::vector<std::vector<float>> vectors_;  // [0] is "none"; padded to 16
   std::vector<RowBuffer> rows_;              // [0] is "none"

@@ -21,7 +21,9 @@ CpuDevice::CpuDevice(const CpuDeviceOptions& options, std::optional<WeightsImage
     : options_(options),
       image_(std::move(image)),
       kernels_(kernel_table(options.isa)),
-      pool_(options.n_threads) {
+      shared_pool_(options.pool != nullptr ? options.pool
+                                           : std::make_shared<ComputePool>(options.n_threads)),
+      pool_(*shared_pool_) {
   weights_.resize(1);
   vectors_.resize(1);
   rows_.resize(1);
