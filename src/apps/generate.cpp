@@ -5,6 +5,7 @@
 #include <mutex>
 
 #include "apps/command.hpp"
+#include "apps/draft_options.hpp"
 #include "apps/engine_options.hpp"
 #include "apps/model_path.hpp"
 #include "apps/packed_image.hpp"
@@ -64,6 +65,7 @@ std::string join(std::span<const TokenId> ids) {
 struct Generate final : Command {
   EngineCommandOptions engine_options;
   PackedImageOption packed_image{.mode = "off"};
+  DraftOptions draft;
   std::vector<std::string> words;
   std::string ids;
   std::uint32_t max_tokens = 64;
@@ -75,6 +77,7 @@ struct Generate final : Command {
   void declare(OptionTable& table) override {
     engine_options.declare(table);
     packed_image.declare(table);
+    draft.declare(table);
     table.add_rest("PROMPT", &words, {"text to continue", "要续写的文本"});
     table.add_text("--ids", &ids, "1,2,3",
                    {"token ids to continue, instead of text", "要续写的词元编号，代替文本"});
@@ -120,6 +123,7 @@ struct Generate final : Command {
     if (!options.load.image_directory.empty()) {
       DW_ASSIGN(options.content_sha256, model_sha256(context, options.load.path));
     }
+    DW_TRY(draft.apply(context, options));
     DW_ASSIGN(auto engine, engine::Engine::open(std::move(options), *context.log));
     const engine::Tokenizer& tokenizer = *engine->describe().tokenizer;
     engine::GenerateRequest request{.sampling = {.temperature = static_cast<float>(temperature),

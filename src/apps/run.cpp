@@ -6,6 +6,7 @@
 
 #include "apps/chat_session.hpp"
 #include "apps/command.hpp"
+#include "apps/draft_options.hpp"
 #include "apps/engine_options.hpp"
 #include "apps/locate_model.hpp"
 #include "apps/packed_image.hpp"
@@ -34,6 +35,7 @@ Result<std::string> read_stdin() {
 struct Run final : Command {
   EngineCommandOptions model;
   PackedImageOption packed_image;
+  DraftOptions draft;
   std::string named_model;  // as an argument: beats --model and DEEPWELL_MODEL
   std::vector<std::string> words;
   std::string system;
@@ -54,6 +56,7 @@ struct Run final : Command {
         {"ask this and leave; without it: a conversation", "只问这一句；省略则进入对话"});
     model.declare(table);
     packed_image.declare(table);
+    draft.declare(table);
     table.add_text("--system", &system, "TEXT", {"system message", "系统消息"});
     table.add_real("--temperature", &temperature, 0, 100, "T",
                    {"0: always the likeliest token", "0 表示总取最可能的词元"});
@@ -91,6 +94,7 @@ struct Run final : Command {
     options.load.n_ctx_tok = model.n_ctx_tok;
     options.load.kv_type = kv_type;
     DW_ASSIGN(options.load.image_directory, packed_image.directory(context));
+    DW_TRY(draft.apply(context, options));
     options.load.on_progress = [&, show = loading_progress(located.name)](double fraction) {
       if (show) show(fraction);
       if (interrupts.take()) std::_Exit(130);  // nothing is running yet that would need care

@@ -47,6 +47,7 @@ struct Serve final : Command {
     if (!settings.is_synthetic && settings.n_workers > 0) {
       DW_ASSIGN(const LocatedModel located,
                 locate_model(context, settings.model.model, WhenAbsent::kPull));
+      DW_TRY(settings.draft.check(context, located.path));
       context.log->info("starting ", located.name, " in ", settings.n_workers, " worker",
                         settings.n_workers == 1 ? "" : "s");
     }

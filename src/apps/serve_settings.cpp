@@ -8,6 +8,7 @@
 #include <cstdlib>
 
 #include "apps/machine.hpp"
+#include "base/clock.hpp"
 #include "base/concat.hpp"
 #include "base/file.hpp"
 #include "cluster/synthetic/byte_tokenizer.hpp"
@@ -90,10 +91,7 @@ void ServeSettings::declare(OptionTable& table) {
   kv_disk.declare(table);
   table.add_integer("-np,--parallel,--max-num-seqs", &n_parallel, 1, 65536, "N",
                     {"answers computed at the same time; more wait", "同时生成的回答数，其余排队"});
-  table.add_integer(
-      "--draft-max", &n_max_draft_tok, 0, 64, "N",
-      {"tokens guessed at once from what an answer repeats, which changes no answer; 0: none",
-       "根据已出现内容一次最多预测的词元数，不改变任何回答；0 表示关闭"});
+  draft.declare(table);
   table.add_text("--host", &serving.host, "ADDRESS", {"address to listen on", "监听地址"});
   table.add_integer("--port", &serving.port, 0, 65535, "PORT",
                     {"port to listen on; 0: any free one", "监听端口；0 表示任意空闲端口"});
@@ -216,7 +214,7 @@ Result<engine::EngineOptions> ServeSettings::engine_options(const Context& conte
   options.content_sha256 = located.sha256;
   options.n_parallel = n_parallel;
   options.n_max_waiting = n_max_waiting;
-  options.n_max_draft_tok = n_max_draft_tok;
+  DW_TRY(draft.apply(context, options));
   if (poison_token >= 0) options.poison_token = static_cast<engine::TokenId>(poison_token);
   return options;
 }
@@ -247,6 +245,12 @@ void report_engine(const Context& context, const engine::Engine& engine) {
                     " threads, ", machine.n_numa_nodes, " NUMA node",
                     machine.n_numa_nodes == 1 ? "" : "s", ", ", engine::isa_name(engine.isa()),
                     ", context ", model.n_ctx_tok, " of ", model.n_ctx_train_tok, " tokens");
+  if (const engine::LoadedModel* draft = engine.draft_model()) {
+    context.log->info("guessing with a draft model of ", draft->model->n_params / 1'000'000,
+                      " M parameters, ", format_bytes(draft->device->weight_bytes()), " packed, ",
+                      format_bytes(draft->arena.block_bytes() * draft->arena.n_blocks()),
+                      " for its keys and values at most, context ", draft->n_ctx_tok, " tokens");
+  }
 }
 
 void report_listening(const Context& context, const edge::Listening& listening) {

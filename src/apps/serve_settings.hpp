@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "apps/command.hpp"
+#include "apps/draft_options.hpp"
 #include "apps/engine_options.hpp"
 #include "apps/kv_disk.hpp"
 #include "apps/locate_model.hpp"
@@ -24,8 +25,8 @@ struct ServeSettings {
   EngineCommandOptions model;
   PackedImageOption packed_image;
   KvDiskOption kv_disk;
+  DraftOptions draft;
   std::uint32_t n_parallel = 16;
-  std::uint32_t n_max_draft_tok = 8;
   std::uint32_t n_max_waiting = 256;
   std::uint32_t n_workers = 1;
   std::vector<std::string> worker_lines;  // of remote workers: "host:port weight=2 backup"

@@ -34,7 +34,7 @@ struct Sequence {
   std::uint32_t n_reached = 0;       // n_computed before it was preempted: cached once, or computed
 
   NgramDrafter drafter;
-  std::vector<TokenId> draft;       // guesses of this step behind the newest token
+  std::vector<TokenId> draft;      // guesses of this step behind the newest token
   bool is_draft_by_model = false;  // ... are ModelDrafter's, else the drafter's
 
   std::uint32_t n_known = 0;       // tokens it came with; what is chosen here follows them
