@@ -195,6 +195,10 @@ void BlockSpill::save_next(std::unique_lock<std::mutex>& lock) {
   }
   saving_.erase(save.label.name);
   spare_.push_back(std::move(save.bytes));
+  if (to_save_.size() != n_copies_ / 2 || !options_.on_room) return;
+  lock.unlock();
+  options_.on_room();
+  lock.lock();
 }
 
 void BlockSpill::tend(std::unique_lock<std::mutex>& lock) {

@@ -6,6 +6,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <span>
@@ -28,6 +29,9 @@ struct BlockSpillOptions {
       300};  // with a call of the store, before its blocks are computed instead
   std::chrono::milliseconds rest{5'000};      // after the store failed, until it is tried again
   std::chrono::milliseconds farewell{2'000};  // for what is still to be saved at the end
+  // Called on the spill's thread, under no lock, when half of the copies that were to be saved are: whoever found
+  // can_keep() false goes on then. Fewer calls than one for each block. May be null.
+  std::function<void()> on_room;
 };
 
 enum class BlockNews : std::uint8_t { kAbsent, kComing, kHere };

@@ -181,18 +181,45 @@ TEST(BlockSpill, WaitsForAStoreThatHangsOnlySoLong) {
   EXPECT_EQ(0U, world.spill.counters().n_loaded);
 }
 
+TEST(BlockSpill, TellsWhenHalfOfWhatItHoldsIsSaved) {
+  auto store = std::make_shared<MemoryBlockStore>();
+  store->pace = 5'000us;
+  std::atomic<int> n_calls{0};
+  CountingLog log;
+  BlockSpill spill(store,
+                   {.fingerprint = "f",
+                    .block_bytes = kBlockBytes,
+                    .max_copy_bytes = 4 * kBlockBytes,
+                    .on_room = [&] { ++n_calls; }},
+                   log);
+  std::uint8_t number = 0;
+  const auto fill = [&] {
+    while (spill.can_keep()) {
+      ++number;
+      spill.keep(label_of(number), bytes_of(number));
+    }
+  };
+  for (int round = 1; round <= 3; ++round) {
+    fill();
+    EXPECT_TRUE(eventually([&] { return n_calls >= round; }));
+    EXPECT_TRUE(spill.can_keep());
+  }
+  EXPECT_TRUE(eventually([&] { return store->n_blocks() == number; }));
+  EXPECT_LE(n_calls, 3);
+}
+
 // --- engines ---------------------------------------------------------------------------------------------------------
 
 std::unique_ptr<Engine> open_engine(std::shared_ptr<MemoryBlockStore> store,
                                     const char* model = "llama-tied-gqa2-d16-f16",
-                                    KvType kv_type = KvType::kF16) {
+                                    KvType kv_type = KvType::kF16, std::uint32_t n_parallel = 2) {
   EngineOptions options;
   options.load.path = (kTinyGoldens / (std::string(model) + ".gguf")).string();
   options.load.n_threads = 2;
   options.load.n_ctx_tok = 256;
   options.load.kv_type = kv_type;
   options.name = "tiny";
-  options.n_parallel = 2;
+  options.n_parallel = n_parallel;
   options.block_store = std::move(store);
   auto engine = Engine::open(std::move(options), null_log());
   if (!engine) ADD_FAILURE() << engine.error().message;
@@ -240,6 +267,24 @@ TEST(BlockStore, KeepsWhatMemoryHadToForget) {
     EXPECT_EQ(160U, sink->n_cached_tok()) << s;
   }
   EXPECT_GE(engine->status().n_blocks_loaded, 40U);
+}
+
+TEST(BlockStore, GetsWhatWaitsWhileNothingRuns) {
+  auto store = std::make_shared<MemoryBlockStore>();
+  auto engine = open_engine(store, "llama-tied-gqa2-d16-f16", KvType::kF16, 40);
+  store->pace = 2'000us;
+  std::vector<std::shared_ptr<Collector>> sinks;
+  for (int s = 0; s < 40; ++s) {
+    GenerateRequest request = request_of(s);
+    request.max_tokens = 1;
+    request.tenant = std::to_string(s);
+    sinks.push_back(std::make_shared<Collector>());
+    ASSERT_TRUE(engine->submit(std::move(request), sinks.back()));
+  }
+  for (const auto& sink : sinks) sink->wait_done();
+  // 400 blocks, of which 256 fit into the queue: nobody sends mail any more.
+  EXPECT_TRUE(eventually([&] { return engine->status().n_blocks_saved == 400; }))
+      << engine->status().n_blocks_saved;
 }
 
 TEST(BlockStore, IsOfNoUseToAnotherTenantModelOrTypeOfKeys) {

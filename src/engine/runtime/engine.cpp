@@ -25,11 +25,13 @@ constexpr std::chrono::milliseconds kLastSpill{2'000};
 constexpr std::uint64_t kStepSpillBytes = 1 << 20;  // copied between two steps, at least a block
 
 std::unique_ptr<BlockSpill> make_spill(const EngineOptions& options, const LoadedModel& model,
-                                       const ModelDescription& description, Log& log) {
+                                       const ModelDescription& description, Log& log,
+                                       std::function<void()> on_room) {
   if (options.block_store == nullptr) return nullptr;
   return std::make_unique<BlockSpill>(options.block_store,
                                       BlockSpillOptions{.fingerprint = description.fingerprint,
-                                                        .block_bytes = model.arena.block_bytes()},
+                                                        .block_bytes = model.arena.block_bytes(),
+                                                        .on_room = std::move(on_room)},
                                       log);
 }
 
@@ -88,7 +90,7 @@ Engine::Engine(EngineOptions options, Log& log, LoadedModel model, std::optional
       model_(std::move(model)),
       description_(std::move(description)),
       end_ids_(std::move(end_ids)),
-      spill_(make_spill(options_, model_, description_, log_)),
+      spill_(make_spill(options_, model_, description_, log_, [this] { note_spill_room(); })),
       cache_(model_.arena, model_.blocks, description_.fingerprint, spill_.get()),
       drafter_(make_drafter(options_, model_, std::move(draft))),
       scheduler_({.n_parallel = options_.n_parallel,
@@ -109,6 +111,7 @@ Engine::~Engine() {
   }
   has_mail_.notify_one();
   thread_.join();
+  spill_.reset();  // its thread calls note_spill_room()
 }
 
 // --- other threads ---------------------------------------------------------------------------------------------------
@@ -226,6 +229,14 @@ GeneratorStatus Engine::status() const {
           .last_step_age_ms = steady_ms() - last_step_ms_.load()};
 }
 
+void Engine::note_spill_room() {
+  {
+    const std::lock_guard lock(mutex_);
+    has_spill_room_ = true;
+  }
+  has_mail_.notify_one();
+}
+
 // --- the engine's thread ---------------------------------------------------------------------------------------------
 
 void Engine::thread_main() {
@@ -243,7 +254,7 @@ void Engine::thread_main() {
       fail_all(internal_error(concat("the engine failed: ", e.what(), "; try again")));
     }
     if (is_idle()) {
-      wait = cache_.has_to_spill() ? Wait::kShort : Wait::kLong;
+      wait = cache_.has_to_spill() && spill_->can_keep() ? Wait::kNone : Wait::kLong;
     } else {
       wait = has_step ? Wait::kNone : Wait::kShort;
     }
@@ -287,10 +298,11 @@ bool Engine::take_commands(Wait wait) {
   bool goes_on = true;
   {
     std::unique_lock lock(mutex_);
-    const auto has_news = [this] { return is_stopping_ || !mailbox_.empty(); };
+    const auto has_news = [this] { return is_stopping_ || has_spill_room_ || !mailbox_.empty(); };
     if (wait == Wait::kLong) has_mail_.wait(lock, has_news);
     if (wait == Wait::kShort) has_mail_.wait_for(lock, kShortWait, has_news);
     goes_on = !is_stopping_;
+    has_spill_room_ = false;
     commands.swap(mailbox_);  // when stopping too: whoever was queued must hear of it
   }
   if (wait != Wait::kNone) last_step_ms_.store(steady_ms());  // nobody waited for a step until now

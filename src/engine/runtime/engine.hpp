@@ -92,9 +92,10 @@ class Engine final : public Generator {
 
   Status check(const GenerateRequest& request) const;
   Status post_to_live(GenerationId id, CommandMessage message);
+  void note_spill_room();
 
   // The engine's thread.
-  /// For mail: until there is some, or only until the block store may have read or written something.
+  /// For mail, or room in the spill: until there is some, or only until the block store may have read something.
   enum class Wait : std::uint8_t { kNone, kShort, kLong };
 
   void thread_main();
@@ -145,6 +146,7 @@ class Engine final : public Generator {
   std::vector<GenerationId> wanted_;  // guarded by mutex_; of the running step, less the cancelled
   GenerationId last_id_ = 0;          // guarded by mutex_
   bool is_stopping_ = false;          // guarded by mutex_
+  bool has_spill_room_ = false;       // guarded by mutex_; for blocks that wait to be saved
   bool is_background_step_ = false;   // guarded by mutex_; the running step is for nobody who waits
   bool gives_way_ = false;  // guarded by mutex_; the running step, to a tenant that is not in it
   std::vector<std::size_t> step_tenants_;      // guarded by mutex_; of the running step, hashes
