@@ -76,8 +76,11 @@ std::string question_body(const LoadQuestions& questions, std::uint64_t number) 
 std::string question_body(const LoadQuestions& questions, std::uint64_t number,
                           std::uint32_t n_prompt_tok) {
   const std::uint64_t question = questions.question_of(number);
-  constexpr std::string_view kRequest = " Tell me more about all of this.";
-  constexpr std::uint32_t kFrameTok = 16;  // the number and the request
+  // Small models go on for hundreds of tokens with this. Past an answer's end (--ignore-eos) come tokens that have no
+  // text: no event tells of them, and they look like pauses.
+  constexpr std::string_view kRequest =
+      " Tell a very long story with all of this in it, chapter by chapter.";
+  constexpr std::uint32_t kFrameTok = 24;  // the number and the request
   const std::uint32_t n_text_tok = n_prompt_tok > kFrameTok ? n_prompt_tok - kFrameTok : 0;
   // The number comes first, so that no two prompts share more than the template's own beginning.
   const std::string prompt =

@@ -60,7 +60,8 @@ struct Shared {
   const WorkerServerOptions options;
   std::atomic<bool> is_draining{false};
   std::atomic<bool> has_news{false};
-  std::atomic<int> n_beats_until_release{0};
+  // Also of calls that gRPC lets go of after the server has ended.
+  std::shared_ptr<std::atomic<int>> n_beats_until_release = std::make_shared<std::atomic<int>>(0);
   std::mutex mutex;
   std::condition_variable wake;
   bool is_stopping = false;       // guarded by mutex
@@ -208,21 +209,35 @@ class Session final : public grpc::ServerBidiReactor<proto::FrontFrame, proto::W
   bool is_heartbeat_due_ = false;
 };
 
+/// The answer to one call of Describe. Frees itself when gRPC is done with it, however slowly the front reads.
+class Description final : public grpc::ServerUnaryReactor {
+ public:
+  Description(const Shared& shared, proto::ModelInfo& response)
+      : n_beats_until_release_(shared.n_beats_until_release) {
+    const auto vocabulary = shared.vocabulary();
+    if (!vocabulary) {
+      Finish(grpc::Status(grpc::StatusCode::DATA_LOSS, vocabulary.error().message));
+      return;
+    }
+    write_model(shared.generator.describe(), *vocabulary, response);
+    Finish(grpc::Status::OK);
+  }
+  void OnDone() override {
+    *n_beats_until_release_ = kBeatsUntilRelease;
+    delete this;
+  }
+
+ private:
+  std::shared_ptr<std::atomic<int>> n_beats_until_release_;
+};
+
 class Service final : public proto::Worker::CallbackService {
  public:
   explicit Service(Shared& shared) : shared_(shared) {}
 
-  grpc::ServerUnaryReactor* Describe(grpc::CallbackServerContext* context,
-                                     const proto::DescribeRequest*,
+  grpc::ServerUnaryReactor* Describe(grpc::CallbackServerContext*, const proto::DescribeRequest*,
                                      proto::ModelInfo* response) override {
-    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-    const auto vocabulary = shared_.vocabulary();
-    if (vocabulary) write_model(shared_.generator.describe(), *vocabulary, *response);
-    shared_.n_beats_until_release = kBeatsUntilRelease;
-    reactor->Finish(vocabulary
-                        ? grpc::Status::OK
-                        : grpc::Status(grpc::StatusCode::DATA_LOSS, vocabulary.error().message));
-    return reactor;
+    return new Description(shared_, *response);
   }
 
   grpc::ServerBidiReactor<proto::FrontFrame, proto::WorkerFrame>* Attach(
@@ -258,8 +273,8 @@ struct WorkerServer::State {
       }
       if (!is_heartbeat) continue;
       shared.held.expire(std::chrono::steady_clock::now());
-      if (shared.n_beats_until_release > 0 && --shared.n_beats_until_release == 0)
-        release_free_memory();
+      std::atomic<int>& n_beats = *shared.n_beats_until_release;
+      if (n_beats > 0 && --n_beats == 0) release_free_memory();
     }
   }
 

@@ -11,6 +11,7 @@ namespace {
 
 constexpr double kFirstTokenWeight =
     4.0;  // of one who waits for a first token, beside one who waits for the next
+constexpr double kGuessGain = 1.5;      // a guess must bring so many times what it costs
 constexpr double kPaceShare = 0.05;     // by which a step changes the pace that streams are used to
 constexpr std::uint32_t kTileTok = 16;  // rows of a step cost least in whole tiles of so many
 
@@ -173,10 +174,11 @@ void Scheduler::draft(Sequence& sequence) {
   sequence.is_draft_by_model = false;
   sequence.drafter.guess(sequence.tokens, n_most, sequence.draft);
   if (sequence.draft.empty()) return;
-  // A row more costs what part of a step, beside the rows that bring a token each?
+  // A row more costs what part of a step, beside the rows that bring a token each? All wait for it.
   const StepWork alone{.n_rows = n_running(), .n_keys = 0};
   const double cost = times_.predict(alone.plus(1, 0)) - times_.predict(alone);
-  if (sequence.drafter.rate() * times_.predict(alone) < cost * alone.n_rows) {
+  const double gain = sequence.drafter.rate() * times_.predict(alone) / alone.n_rows;
+  if (gain < kGuessGain * cost) {
     sequence.drafter.note_skipped();
     sequence.draft.clear();
     return;
@@ -271,10 +273,7 @@ std::uint32_t Scheduler::next_chunk(Sequence& sequence, std::uint32_t budget) {
   if (cache_ != nullptr && sequence.n_computed == sequence.n_named_blocks * kKvBlockTok &&
       cache_->take_prefix(sequence))
     return 0;
-  std::uint32_t n_tok = std::min(budget, sequence.n_pending());
-  // Chunks end with blocks, so that others can take them from there.
-  if (n_tok < sequence.n_pending())
-    n_tok = less_rest(n_tok, (sequence.n_computed + n_tok) % kKvBlockTok);
+  const std::uint32_t n_tok = std::min(budget, sequence.n_pending());
   if (cache_ == nullptr) return n_tok;
   const std::uint32_t first = sequence.n_named_blocks;
   const std::uint32_t end = (sequence.n_computed + n_tok) / kKvBlockTok;
