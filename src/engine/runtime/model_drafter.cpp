@@ -5,6 +5,7 @@
 #include <array>
 #include <bit>
 #include <chrono>
+#include <cmath>
 #include <utility>
 
 namespace deepwell::engine {
@@ -51,12 +52,21 @@ void ModelDrafter::keep_only(std::span<const std::unique_ptr<Sequence>> running)
 
 // --- the plan --------------------------------------------------------------------------------------------------------
 
+bool ModelDrafter::lacks(TokenId token) const {
+  return static_cast<std::uint32_t>(token) >= model_.model->hyper.n_vocab;
+}
+
 ModelDrafter::State& ModelDrafter::state_of(const Sequence& sequence) {
   const auto [it, is_new] =
       states_.try_emplace(sequence.id, State{.known = {}, .fed = {}, .record = GuessRecord(rate_)});
   State& state = it->second;
   state.seen_at = n_looks_;
-  if (is_new) state.known.request.tenant = sequence.request.tenant;
+  if (is_new) {
+    state.known.request.tenant = sequence.request.tenant;
+    const auto& biases = sequence.request.sampling.logit_bias;
+    state.is_foreign = std::any_of(biases.begin(), biases.end(),
+                                   [this](const auto& bias) { return lacks(bias.first); });
+  }
   follow(state, sequence);
   if (is_new && !state.is_foreign) cache_.take_prefix(state.known);
   return state;
@@ -65,9 +75,8 @@ ModelDrafter::State& ModelDrafter::state_of(const Sequence& sequence) {
 /// Takes over what the sequence has by now. Guesses that were right are computed already.
 void ModelDrafter::follow(State& state, const Sequence& sequence) {
   Sequence& known = state.known;
-  const auto n_vocab = static_cast<TokenId>(model_.model->hyper.n_vocab);
   for (std::uint32_t t = known.n_tokens(); t < sequence.n_tokens(); ++t) {
-    state.is_foreign = state.is_foreign || sequence.tokens[t] >= n_vocab;
+    state.is_foreign = state.is_foreign || lacks(sequence.tokens[t]);
     known.tokens.push_back(sequence.tokens[t]);
   }
   known.n_prompt = known.n_known = known.verify_begin = known.n_tokens();
@@ -87,6 +96,7 @@ bool ModelDrafter::can_guess(const GuessWish& wish) {
 void ModelDrafter::plan(std::vector<GuessWish>& wishes, const StepWork& alone,
                         std::uint32_t n_sequences, const StepTimes& times) {
   const double alone_s = times.predict(alone);
+  is_guessing_ = false;
   prices_ = {.token_s = alone_s / n_sequences, .row_s = times.predict(alone.plus(1, 0)) - alone_s};
   if (options_.is_adaptive && !account_.can_spend(0.0)) return wishes.clear();
   std::erase_if(wishes, [this](const GuessWish& wish) { return !can_guess(wish); });
@@ -94,11 +104,12 @@ void ModelDrafter::plan(std::vector<GuessWish>& wishes, const StepWork& alone,
   share_rows(wishes, alone_s);
   std::erase_if(wishes,
                 [this](const GuessWish& wish) { return wish.n_rows == 0 || !take_blocks(wish); });
+  is_guessing_ = std::any_of(wishes.begin(), wishes.end(), [](const auto& w) { return w.n > 0; });
 }
 
 /// Those for whom guesses pay share a round's time: with fewer it is dearer for each.
 void ModelDrafter::choose_numbers(std::vector<GuessWish>& wishes) {
-  for (std::size_t n_sharing = 0; n_sharing != wishes.size();) {
+  for (std::size_t n_sharing = 0; n_sharing != wishes.size() && !wishes.empty();) {
     n_sharing = wishes.size();
     StepWork round;
     for (const GuessWish& wish : wishes) round = round.plus(1, wish.sequence->n_tokens());
@@ -141,8 +152,11 @@ void ModelDrafter::share_rows(std::vector<GuessWish>& wishes, double alone_s) {
                              : kFirstCatchUpTok;
   n_left = std::min(n_max, std::max(n_left, kFewestCatchUpTok));
   for (GuessWish& wish : wishes) {
-    const State& state = state_of(wish);
-    if (!is_worth_catching_up(wish, state)) continue;
+    State& state = state_of(wish);
+    if (!is_worth_catching_up(wish, state)) {
+      state.record.note_skipped();
+      continue;
+    }
     wish.n_rows = std::min(state.known.n_pending(), n_left);
     if (wish.n_rows < state.known.n_pending()) wish.n = 0;
     n_left -= wish.n_rows;
@@ -180,7 +194,8 @@ bool ModelDrafter::guess(std::span<const GuessWish> wishes, const std::atomic<bo
   const Clock::time_point start = Clock::now();
   const bool is_done = compute_known(wishes, is_unwanted) && compute_guesses(is_unwanted);
   seconds_ = seconds_since(start);
-  account_.spend(seconds_);
+  if (is_warm_) account_.spend(seconds_);  // the first time is like no other, see StepTimes
+  is_warm_ = is_warm_ || is_done;
   return is_done;
 }
 
@@ -230,15 +245,35 @@ bool ModelDrafter::compute_guesses(const std::atomic<bool>* is_unwanted) {
   }
 }
 
-/// The next guess from its logits. False if it is the last: that many were wanted, or another is too unlikely to pay.
+/// What the draft model would say, drawn with the very random number with which the model will draw: where they think
+/// alike they choose alike, at any temperature. How likely that is, experience says; without temperature also how sure
+/// the draft model is, which counts less the more often it is right.
+std::optional<TokenGuess> ModelDrafter::next_guess(const Guessing& guessing) {
+  const Sequence& sequence = *guessing.wish->sequence;
+  const std::span<const float> logits = model_.logits(guessing.output_row);
+  const double rate = states_.at(sequence.id).record.rate();
+  if (sequence.request.sampling.temperature == 0.0F) {
+    const TokenGuess guess = likeliest_token(logits);
+    return TokenGuess{guess.id, std::pow(guess.probability, 2.0 * (1.0 - rate))};
+  }
+  const auto drawn = sample_token({.logits = logits,
+                                   .params = sequence.request.sampling,
+                                   .generated = sequence.generated_counts,
+                                   .position = sequence.n_tokens() + sequence.draft.size()},
+                                  scratch_);
+  if (!drawn) return std::nullopt;
+  return TokenGuess{*drawn, rate};
+}
+
+/// Another guess. False if it is the last: that many were wanted, or one more is too unlikely to pay.
 bool ModelDrafter::add_guess(Guessing& guessing) {
   std::vector<TokenId>& draft = guessing.wish->sequence->draft;
-  const LikeliestToken next = likeliest_token(model_.logits(guessing.output_row));
-  if (static_cast<std::uint32_t>(next.id) >= options_.n_vocab) return false;
-  guessing.probability *= next.probability;
+  const auto next = next_guess(guessing);
+  if (!next || static_cast<std::uint32_t>(next->id) >= options_.n_vocab) return false;
+  guessing.probability *= next->probability;
   const double saved_s = guessing.probability * prices_.token_s;
   if (options_.is_adaptive && saved_s < prices_.row_s) return false;
-  draft.push_back(next.id);
+  draft.push_back(next->id);
   if (draft.size() >= guessing.wish->n) return false;
   const double rate = states_.at(guessing.wish->sequence->id).record.rate();
   return !options_.is_adaptive || saved_s * rate >= prices_.row_s + prices_.round_s;
@@ -271,7 +306,7 @@ float rough_exp(float x) {
 
 }  // namespace
 
-LikeliestToken likeliest_token(std::span<const float> logits) {
+TokenGuess likeliest_token(std::span<const float> logits) {
   const std::size_t n_whole = logits.size() / kLanes * kLanes;
   std::array<float, kLanes> most, sums{};
   most.fill(logits.empty() ? 0.0F : logits[0]);

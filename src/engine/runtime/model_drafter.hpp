@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <unordered_map>
 #include <vector>
@@ -13,6 +14,7 @@
 #include "engine/runtime/sequence.hpp"
 #include "engine/runtime/speculation.hpp"
 #include "engine/runtime/step_times.hpp"
+#include "engine/sampling/sampler.hpp"
 
 namespace deepwell::engine {
 
@@ -30,9 +32,16 @@ struct ModelDrafterOptions {
   bool is_adaptive = true;
 };
 
-/// Speculative decoding (Leviathan et al. 2023) with greedy guesses. What is guessed changes no token: the model itself
-/// computes each guess as a row of its step and keeps it only if it is what it would have chosen. So nothing here must
-/// be exact. All that decode and get guesses share the draft model's steps.
+struct TokenGuess {
+  TokenId id = 0;
+  double probability = 0.0;  // of being right
+};
+/// The likeliest token, the lowest of equal ones, and about how likely it is (within 5 %).
+TokenGuess likeliest_token(std::span<const float> logits);
+
+/// Speculative decoding (Leviathan et al. 2023). What is guessed changes no token: the model itself computes each guess
+/// as a row of its step and keeps it only if it is what it would have chosen. So nothing here must be exact. All that
+/// get guesses share the draft model's steps.
 ///
 /// The draft model has an arena of its own and finds common beginnings there as the model does. It catches up with a
 /// prompt in chunks, each of which takes less than a step. Without blocks, past its own context, or for tokens that it
@@ -56,6 +65,8 @@ class ModelDrafter {
   /// A step took so long, with its guesses.
   void note_step(double seconds) { account_.note_step(seconds); }
 
+  /// Whether the last plan found somebody for whom guesses pay.
+  bool is_guessing() const { return is_guessing_; }
   /// How long the last guess() took.
   double seconds() const { return seconds_; }
   const LoadedModel& model() const { return model_; }
@@ -69,7 +80,7 @@ class ModelDrafter {
         fed;  // computed behind them: the newest and guesses, as far as these turn out right
     GuessRecord record;
     std::uint64_t seen_at = 0;
-    bool is_foreign = false;  // it has a token that the draft model lacks
+    bool is_foreign = false;  // it has, or favours, a token that the draft model lacks
   };
   struct Guessing {
     const GuessWish* wish = nullptr;
@@ -77,6 +88,7 @@ class ModelDrafter {
     std::uint32_t output_row = 0;
   };
 
+  bool lacks(TokenId token) const;
   State& state_of(const Sequence& sequence);
   void follow(State& state, const Sequence& sequence);
   bool can_guess(const GuessWish& wish);
@@ -86,6 +98,7 @@ class ModelDrafter {
   bool take_blocks(const GuessWish& wish);
   bool compute_known(std::span<const GuessWish> wishes, const std::atomic<bool>* is_unwanted);
   bool compute_guesses(const std::atomic<bool>* is_unwanted);
+  std::optional<TokenGuess> next_guess(const Guessing& guessing);
   bool add_guess(Guessing& guessing);
   std::uint32_t add_rows(State& state, std::span<const TokenId> tokens, std::uint32_t position,
                          Outputs outputs);
@@ -102,16 +115,12 @@ class ModelDrafter {
   double rate_ =
       GuessRecord::kHope;  // of the guesses for all sequences: what a new one is expected to have
   double seconds_ = 0.0;
+  bool is_guessing_ = false;
+  bool is_warm_ = false;  // it has computed something
   StepBatch batch_;
   StepWork work_;  // of the batch
   std::vector<Guessing> guessing_;
+  SamplerScratch scratch_;
 };
-
-/// The likeliest token, the lowest of equal ones, and about how likely it is (within 5 %).
-struct LikeliestToken {
-  TokenId id = 0;
-  double probability = 0.0;
-};
-LikeliestToken likeliest_token(std::span<const float> logits);
 
 }  // namespace deepwell::engine

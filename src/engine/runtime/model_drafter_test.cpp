@@ -45,6 +45,7 @@ std::unique_ptr<Sequence> sequence(GenerationId id, std::vector<TokenId> tokens)
   made->tokens = std::move(tokens);
   made->n_prompt = made->n_tokens();
   made->request.max_tokens = 200;
+  made->request.sampling.temperature = 0.0F;
   return made;
 }
 
@@ -103,6 +104,26 @@ TEST(ModelDrafter, GuessesWhatItsModelWouldSay) {
     ASSERT_EQ(1, world.guess(4)) << n_known;
     EXPECT_EQ(part(answer, n_known, 4), s.draft) << n_known;
     for (std::size_t i = 0; i < n_more; ++i) s.tokens.push_back(answer[n_known++]);
+  }
+}
+
+TEST(ModelDrafter, DrawsAsItsModelWillDraw) {
+  auto engine =
+      Engine::open({.load = tiny_options(), .name = "tiny", .n_max_draft_tok = 0}, null_log());
+  ASSERT_TRUE(engine);
+  const GenerateRequest request{.prompt = prompt_of(20),
+                                .sampling = {.temperature = 1.0F, .top_p = 0.95F, .seed = 42},
+                                .max_tokens = 40,
+                                .ignore_end = true};
+  const auto answer = run_to_end(**engine, request)->ids();
+  World world;
+  Sequence& s = world.add(request.prompt);
+  s.request.sampling = request.sampling;
+  for (std::size_t n_known = 0; n_known + 6 < answer.size(); n_known += 6) {
+    ASSERT_EQ(1, world.guess(5));
+    EXPECT_EQ(part(answer, n_known, 5), s.draft) << n_known;
+    s.tokens.insert(s.tokens.end(), answer.begin() + static_cast<std::ptrdiff_t>(n_known),
+                    answer.begin() + static_cast<std::ptrdiff_t>(n_known + 6));
   }
 }
 
@@ -196,6 +217,9 @@ TEST(ModelDrafter, LeavesAloneWhatHasTokensThatItLacks) {
   auto tokens = prompt_of(20);
   tokens[7] = kTinyVocab + 5;
   world.add(tokens);
+  EXPECT_EQ(0, world.guess(4));
+  world.add(prompt_of(20)).request.sampling = {
+      .temperature = 1.0F, .logit_bias = {{static_cast<TokenId>(kTinyVocab + 5), 1.0F}}};
   EXPECT_EQ(0, world.guess(4));
 }
 

@@ -13,6 +13,7 @@ constexpr double kFirstTokenWeight =
     4.0;  // of one who waits for a first token, beside one who waits for the next
 constexpr double kGuessGain = 1.5;      // a guess must bring so many times what it costs
 constexpr double kPaceShare = 0.05;     // by which a step changes the pace that streams are used to
+constexpr double kOftenRight = 0.45;    // what repeats itself goes before a draft model
 constexpr std::uint32_t kTileTok = 16;  // rows of a step cost least in whole tiles of so many
 
 std::uint32_t n_blocks_for(std::uint32_t n_tok) { return (n_tok + kKvBlockTok - 1) / kKvBlockTok; }
@@ -174,6 +175,11 @@ void Scheduler::draft(Sequence& sequence) {
   sequence.is_draft_by_model = false;
   sequence.drafter.guess(sequence.tokens, n_most, sequence.draft);
   if (sequence.draft.empty()) return;
+  if (drafter_ != nullptr && drafter_->is_guessing() && sequence.drafter.rate() < kOftenRight) {
+    sequence.drafter.note_skipped();  // the draft model does better
+    sequence.draft.clear();
+    return;
+  }
   // A row more costs what part of a step, beside the rows that bring a token each? All wait for it.
   const StepWork alone{.n_rows = n_running(), .n_keys = 0};
   const double cost = times_.predict(alone.plus(1, 0)) - times_.predict(alone);

@@ -26,7 +26,7 @@ double StepTimes::predict(const StepWork& work) const {
 }
 
 void StepTimes::note(const StepWork& work, double seconds) {
-  ++n_notes_;
+  if (n_notes_++ == 0) return;
   const Vector x = features(work);
   Vector gain{};
   double surprise = seconds, scale = kForgetting;

@@ -18,7 +18,8 @@ struct StepWork {
 };
 
 /// time = a + b · rows + c · keys, by recursive least squares that forget (Haykin, "Adaptive Filter Theory", ch. 9): a
-/// machine's speed changes with what else it does. Results never depend on it, only who waits how long.
+/// machine's speed changes with what else it does. The first step does not count: it reads weights from the disk and
+/// compares their checksums. Results never depend on it, only who waits how long.
 class StepTimes {
  public:
   void note(const StepWork& work, double seconds);

@@ -62,6 +62,15 @@ TEST(StepTimes, StaysSaneAfterTheSameStepOverAndOver) {
   EXPECT_NEAR(1.0, times.predict(work) / time_of(work), 0.1);
 }
 
+TEST(StepTimes, LearnsNothingFromTheFirstStep) {
+  StepTimes times;
+  times.note({.n_rows = 16, .n_keys = 128}, 100.0);
+  EXPECT_EQ(0.0, times.predict({.n_rows = 1, .n_keys = 16}));
+  for (std::uint32_t i = 0; i < 8; ++i)
+    times.note({.n_rows = 1, .n_keys = 16 + i}, time_of({.n_rows = 1, .n_keys = 16 + i}));
+  EXPECT_NEAR(0.017, times.predict({.n_rows = 1, .n_keys = 20}), 1e-3);
+}
+
 TEST(StepTimes, FitsAPromptIntoATime) {
   StepTimes times;
   std::mt19937 random(1);
