@@ -68,6 +68,15 @@ struct Warnings final : Log {
   std::atomic<bool> has_any{false};
 };
 
+/// Loads, and expects what the model computes to be right. Whether it warned on the way.
+bool warns_and_is_right(LoadOptions options, const char* name = kModel) {
+  Warnings log;
+  options.log = &log;
+  LoadedModel model = load_or_die(options);
+  expect_right(model, name);
+  return log.has_any.load();
+}
+
 class Pipe {
  public:
   Pipe() { EXPECT_EQ(0, ::pipe(ends_)); }
@@ -92,12 +101,7 @@ TEST(WeightsImage, SparesASuccessorThePacking) {
               expect_right(first);
             })));
   file.seal();
-  Warnings log;
-  LoadOptions options = options_of(file.fd());
-  options.log = &log;
-  LoadedModel second = load_or_die(options);
-  expect_right(second);
-  EXPECT_FALSE(log.has_any.load());
+  EXPECT_FALSE(warns_and_is_right(options_of(file.fd())));
 }
 
 TEST(WeightsImage, IsPackedAnewAfterAPackerThatDiedHalfWay) {
@@ -131,14 +135,8 @@ TEST(WeightsImage, IsPackedByOneWhileOthersWait) {
   is_packing.wait();
   std::vector<pid_t> waiting;
   for (int i = 0; i < 3; ++i) {
-    waiting.push_back(start_child([&] {
-      Warnings log;
-      LoadOptions options = options_of(file.fd());
-      options.log = &log;
-      LoadedModel model = load_or_die(options);
-      expect_right(model);
-      EXPECT_FALSE(log.has_any.load());
-    }));
+    waiting.push_back(
+        start_child([&] { EXPECT_FALSE(warns_and_is_right(options_of(file.fd()))); }));
   }
   EXPECT_EQ(0, wait_child(packer));
   for (const pid_t child : waiting) EXPECT_EQ(0, wait_child(child));
@@ -154,23 +152,11 @@ TEST(WeightsImage, IsNotTakenFromWhoReadsIt) {
     expect_right(model);
   });
   is_loaded.wait();
-  {
-    Warnings log;
-    LoadOptions options = options_of(file.fd(), kOther);
-    options.log = &log;
-    LoadedModel other = load_or_die(options);
-    expect_right(other, kOther);
-    EXPECT_TRUE(log.has_any.load());
-  }
+  EXPECT_TRUE(warns_and_is_right(options_of(file.fd(), kOther), kOther));
   may_end.tell();
   EXPECT_EQ(0, wait_child(reader));
   // Nobody reads it any more: it is the other's now.
-  Warnings log;
-  LoadOptions options = options_of(file.fd(), kOther);
-  options.log = &log;
-  LoadedModel other = load_or_die(options);
-  expect_right(other, kOther);
-  EXPECT_FALSE(log.has_any.load());
+  EXPECT_FALSE(warns_and_is_right(options_of(file.fd(), kOther), kOther));
 }
 
 TEST(WeightsImage, WithAnotherWeightIsNotUsed) {
@@ -185,12 +171,7 @@ TEST(WeightsImage, WithAnotherWeightIsNotUsed) {
   last -= 2 * sizeof(std::uint64_t);
   const std::byte flipped = bytes[last] ^ std::byte{1};
   ASSERT_EQ(1, ::pwrite(file.fd(), &flipped, 1, static_cast<off_t>(last)));
-  Warnings log;
-  LoadOptions options = options_of(file.fd());
-  options.log = &log;
-  LoadedModel model = load_or_die(options);
-  expect_right(model);
-  EXPECT_TRUE(log.has_any.load());
+  EXPECT_TRUE(warns_and_is_right(options_of(file.fd())));
 }
 
 /// A directory of its own, for images on disk.
@@ -200,11 +181,11 @@ class ImageDirectory {
     EXPECT_NE(nullptr, ::mkdtemp(path_.data()));
   }
   ~ImageDirectory() { std::filesystem::remove_all(path_); }
-  LoadOptions options(Warnings& log) const {
+  LoadOptions options(Log* log = nullptr) const {
     LoadOptions options = options_of(-1);
     options.image_directory = path_;
     options.content_sha256 = "5eed";
-    options.log = &log;
+    options.log = log;
     return options;
   }
   std::string file() const { return path_ + "/5eed.packed"; }
@@ -218,12 +199,12 @@ TEST(WeightsImage, OnDiskSparesTheNextStartThePacking) {
   ImageDirectory directory;
   Warnings log;
   {
-    LoadedModel first = load_or_die(directory.options(log));
+    LoadedModel first = load_or_die(directory.options(&log));
     expect_right(first);
   }
   const auto written = std::filesystem::last_write_time(directory.file());
   for (int i = 0; i < 2; ++i) {
-    LoadedModel next = load_or_die(directory.options(log));
+    LoadedModel next = load_or_die(directory.options(&log));
     expect_right(next);
   }
   EXPECT_EQ(written, std::filesystem::last_write_time(directory.file()));
@@ -247,7 +228,7 @@ std::string content_of(int fd) {
 TEST(WeightsImage, IsRepairedBeforeADamagedByteIsUsed) {
   ImageDirectory directory;
   Warnings log;
-  { LoadedModel first = load_or_die(directory.options(log)); }
+  { LoadedModel first = load_or_die(directory.options(&log)); }
   const int fd = ::open(directory.file().c_str(), O_RDWR);
   ASSERT_GE(fd, 0);
   const std::string whole = content_of(fd);
@@ -259,7 +240,7 @@ TEST(WeightsImage, IsRepairedBeforeADamagedByteIsUsed) {
     damage(fd, at);
     ASSERT_FALSE(log.has_any.load());
     {
-      LoadedModel second = load_or_die(directory.options(log));
+      LoadedModel second = load_or_die(directory.options(&log));
       EXPECT_FALSE(log.has_any.load()) << "no start waits for it";
       expect_right(second);
       EXPECT_TRUE(log.has_any.exchange(false));
@@ -267,9 +248,7 @@ TEST(WeightsImage, IsRepairedBeforeADamagedByteIsUsed) {
       damage(fd, at);  // after its first use it is this process's memory as any other
       damage(fd, at);
     }
-    LoadedModel third = load_or_die(directory.options(log));
-    expect_right(third);
-    EXPECT_FALSE(log.has_any.load());
+    EXPECT_FALSE(warns_and_is_right(directory.options()));
   }
   ::close(fd);
 }
@@ -279,12 +258,7 @@ TEST(WeightsImage, ThatIsDamagedAndCannotBeWrittenGivesItsWeightToMemory) {
   EXPECT_EQ(0, wait_child(start_child([&] { load_or_die(options_of(file.fd())); })));
   damage(file.fd(), 4096 + 100);
   file.seal();
-  Warnings log;
-  LoadOptions options = options_of(file.fd());
-  options.log = &log;
-  LoadedModel model = load_or_die(options);
-  expect_right(model);
-  EXPECT_TRUE(log.has_any.load());
+  EXPECT_TRUE(warns_and_is_right(options_of(file.fd())));
 }
 
 TEST(WeightsImage, OnDiskIsDoneWithoutWhereThereIsNoRoomOrNoDirectory) {
@@ -293,18 +267,12 @@ TEST(WeightsImage, OnDiskIsDoneWithoutWhereThereIsNoRoomOrNoDirectory) {
               ::signal(SIGXFSZ, SIG_IGN);
               const ::rlimit limit{.rlim_cur = 100'000, .rlim_max = 100'000};
               ASSERT_EQ(0, ::setrlimit(RLIMIT_FSIZE, &limit));
-              Warnings log;
-              LoadedModel model = load_or_die(directory.options(log));
-              EXPECT_TRUE(log.has_any.load());
-              expect_right(model);
+              EXPECT_TRUE(warns_and_is_right(directory.options()));
             })));
   EXPECT_FALSE(std::filesystem::exists(directory.file()));
-  Warnings log;
-  LoadOptions options = directory.options(log);
+  LoadOptions options = directory.options();
   options.image_directory += "/nowhere";
-  LoadedModel model = load_or_die(options);
-  EXPECT_TRUE(log.has_any.load());
-  expect_right(model);
+  EXPECT_TRUE(warns_and_is_right(options));
 }
 
 TEST(WeightsImage, OnDiskIsNamedByAGivenHashOnly) {
@@ -321,7 +289,7 @@ TEST(WeightsImage, LargerThanMemoryGivesTheSameLogits) {
   ImageDirectory directory;
   for (const char* name : {kModel, kOther, "qwen2-untied-gqa4-d64-iq4_xs-mix"}) {
     Warnings log;
-    LoadOptions options = directory.options(log);
+    LoadOptions options = directory.options(&log);
     options.path = (kTinyGoldens / (std::string(name) + ".gguf")).string();
     options.content_sha256 = name;
     LoadedModel alone = load_or_die(options);
@@ -351,7 +319,7 @@ TEST(WeightsImage, LargerThanMemoryGivesTheSameLogits) {
 TEST(WeightsImage, LargerThanMemoryIsRepairedInItsFirstStep) {
   ImageDirectory directory;
   Warnings log;
-  LoadOptions options = directory.options(log);
+  LoadOptions options = directory.options(&log);
   std::uint64_t n_weights = 0;
   { n_weights = load_or_die(options).device->weight_bytes(); }
   const int fd = ::open(directory.file().c_str(), O_RDWR);

@@ -1,5 +1,7 @@
-// UTF-8 decoding after the table of well-formed sequences (Unicode standard, table 3-7).
+// Positions and ranges by code points, and encoding.
 #include "service/chat/jinja/utf8.hpp"
+
+#include "base/utf8.hpp"
 
 namespace deepwell::service::jinja {
 
@@ -7,31 +9,11 @@ namespace {
 
 bool is_continuation(unsigned char byte) { return (byte & 0xC0U) == 0x80U; }
 
-std::size_t sequence_length(unsigned char lead) {
-  if (lead < 0x80U) return 1;
-  if (lead >= 0xC2U && lead <= 0xDFU) return 2;
-  if (lead >= 0xE0U && lead <= 0xEFU) return 3;
-  if (lead >= 0xF0U && lead <= 0xF4U) return 4;
-  return 0;
-}
-
 }  // namespace
 
 CodePoint code_point_at(std::string_view text, std::size_t pos) {
-  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[pos + i]); };
-  const unsigned char lead = byte(0);
-  const std::size_t n = sequence_length(lead);
-  if (n == 1) return {lead, 1};
-  if (n == 0 || pos + n > text.size()) return {lead, 1};
-  char32_t value = lead & (0xFFU >> (n + 1));
-  for (std::size_t i = 1; i < n; ++i) {
-    if (!is_continuation(byte(i))) return {lead, 1};
-    value = (value << 6U) | (byte(i) & 0x3FU);
-  }
-  const bool is_overlong = (n == 3 && value < 0x800U) || (n == 4 && value < 0x10000U);
-  const bool is_surrogate = value >= 0xD800U && value <= 0xDFFFU;
-  if (is_overlong || is_surrogate || value > 0x10FFFFU) return {lead, 1};
-  return {value, n};
+  const Utf8Char c = next_utf8(text.substr(pos));
+  return {c.code_point, c.n_bytes};
 }
 
 std::size_t n_code_points(std::string_view text) {

@@ -7,7 +7,8 @@
 
 namespace deepwell::service::jinja {
 
-/// One code point read from a byte position. A byte that starts no valid sequence counts as one character.
+/// One code point read from a byte position. A byte that starts no valid sequence counts as one
+/// character, U+FFFD.
 struct CodePoint {
   char32_t value = 0;
   std::size_t n_bytes = 1;
