@@ -35,7 +35,7 @@ struct EngineOptions {
   std::uint32_t n_longest = 0;        // of the longest sequence so many fit at once; 0: n_parallel
   std::uint32_t n_max_waiting = 256;  // queued beyond them; more are refused
   std::uint32_t n_mixed_budget_tok = 128;  // see SchedulerOptions
-  double max_slowdown = 1.8;               // see SchedulerOptions
+  double max_slowdown = 1.75;              // see SchedulerOptions
   std::uint32_t n_max_draft_tok = 8;       // tokens guessed ahead at once; 0: none
   DraftModelOptions draft_model;  // guesses where the text itself gives nothing to guess from
   // Whether describe() has the tokenizer after it was checked; else only vocabulary() tells what it is made from.

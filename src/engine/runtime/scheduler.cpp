@@ -12,7 +12,6 @@ namespace {
 constexpr double kFirstTokenWeight =
     4.0;  // of one who waits for a first token, beside one who waits for the next
 constexpr double kGuessGain = 1.5;      // a guess must bring so many times what it costs
-constexpr double kPaceShare = 0.05;     // by which a step changes the pace that streams are used to
 constexpr double kOftenRight = 0.45;    // what repeats itself goes before a draft model
 constexpr std::uint32_t kTileTok = 16;  // rows of a step cost least in whole tiles of so many
 
@@ -267,7 +266,7 @@ std::uint32_t Scheduler::prompt_budget(std::size_t n_decoding) const {
   const double slowdown = std::max(
       options_.max_slowdown, 1.0 + kFirstTokenWeight * static_cast<double>(prompts_.size() - 1) /
                                        static_cast<double>(n_decoding));
-  const double seconds = slowdown * std::max(times_.predict(work_), pace_s_);
+  const double seconds = slowdown * std::max(times_.predict(work_), pace_.seconds());
   const std::uint32_t n_tok = times_.n_tok_within(seconds, work_, pos, n_max);
   const std::uint32_t n_fewest = kTileTok - work_.n_rows % kTileTok;  // else none would go on
   return std::min(n_max, std::max(less_rest(n_tok, (work_.n_rows + n_tok) % kTileTok), n_fewest));
@@ -320,10 +319,7 @@ void Scheduler::note_time(double seconds) {
   times_.note(work_, seconds);
   seconds += guess_s_;
   if (drafter_ != nullptr) drafter_->note_step(seconds);
-  if (!prompts_.empty()) return;
-  // Nears the median: half of the steps take longer.
-  const double change = kPaceShare * pace_s_;
-  pace_s_ = pace_s_ == 0.0 ? seconds : pace_s_ + (seconds > pace_s_ ? change : -change);
+  if (prompts_.empty()) pace_.note(seconds);
 }
 
 bool Scheduler::schedule(StepBatch& batch, std::vector<StepPiece>& pieces, std::int64_t now_ms) {

@@ -13,6 +13,7 @@
 #include "engine/runtime/prefix_cache.hpp"
 #include "engine/runtime/sequence.hpp"
 #include "engine/runtime/step_batch.hpp"
+#include "engine/runtime/step_pace.hpp"
 #include "engine/runtime/step_times.hpp"
 
 namespace deepwell::engine {
@@ -24,7 +25,7 @@ struct SchedulerOptions {
   // A step in which some decode aims at no more than so many times what their tokens alone take, or took lately with
   // what was guessed, unless more prompts than they wait: so much prompts may slow them down. Below 2, so that what is
   // predicted wrongly stays below that.
-  double max_slowdown = 1.8;
+  double max_slowdown = 1.75;
   std::uint32_t n_mixed_budget_tok = 128;  // prompt tokens of such a step before times are known
   std::uint32_t n_max_draft_tok = 0;       // tokens guessed at once; 0: none
 };
@@ -126,7 +127,7 @@ class Scheduler {
   std::vector<std::unique_ptr<Sequence>>
       running_;  // by rank: higher priority (at most normal) first, then admission
   StepTimes times_;
-  double pace_s_ = 0.0;                                   // of late steps that had no prompts
+  StepPace pace_;                                         // of steps that had no prompts
   StepWork work_;                                         // of the step that is being planned
   std::vector<Sequence*> prompts_;                        // of this step
   std::vector<GuessWish> wishes_;                         // of this step

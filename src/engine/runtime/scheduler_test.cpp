@@ -224,7 +224,7 @@ TEST(Scheduler, GuessesNothingWhileAPromptWaitsAndKeepsThePaceThatGuessesHad) {
   ASSERT_TRUE(scheduler.schedule(batch, pieces, 61));
   ASSERT_EQ(3U, pieces.size());
   EXPECT_EQ(0U, pieces[0].n_draft + pieces[1].n_draft);
-  EXPECT_GE(batch.n_rows(), 32U);  // in 1.8 x 28 ms: of the two rows alone it would be 1.8 x 12
+  EXPECT_GE(batch.n_rows(), 32U);  // in 1.75 x 28 ms: of the two rows alone it would be 1.75 x 12
   EXPECT_EQ(0U, batch.n_rows() % 16);
 }
 
