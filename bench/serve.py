@@ -10,7 +10,7 @@
 #   --ours "deepwell serve -m MODEL.gguf -np 16 -c 1024 --port {port}"
 #   --peer "llama-server -m MODEL.gguf -rtr --jinja -np 16 -c 16384 -t 2 --port {port}"
 # Both servers are up all the time, and one is idle while the other is measured. Each round begins with the other side
-# than the one before. No prompt is ever asked twice, every answer has --max-tokens tokens, temperature is 0.
+# than the one before. No prompt is ever asked twice, every answer has --max-tokens tokens, temperature is 0 unless told.
 #
 # Scenarios: `load` (default) is closed-loop clients, or with --rate open loop. `amid`: a prompt of --long-tokens comes
 # amid --clients streams; the pace of these before and meanwhile, and its first token beside that of the same prompt
@@ -88,7 +88,7 @@ class Bench:
         self.next_question += 1_000_000
         pin = ["taskset", "-c", self.args.cores] if self.args.cores else []
         key = ["--api-key", key] if key else []
-        return [*pin, self.args.deepwell, "load", "--url", side.url, "--json", "--ignore-eos", "--temperature", "0", "--distinct", "0",
+        return [*pin, self.args.deepwell, "load", "--url", side.url, "--json", "--ignore-eos", "--temperature", str(self.args.temperature), "--distinct", "0",
                 "--first", str(self.next_question), "--max-tokens", str(self.args.max_tokens),
                 "--answer-limit", str(self.args.answer_limit), *key, *map(str, options)]
 
@@ -221,6 +221,7 @@ def main():
     parser.add_argument("--shared-prefix", type=int, default=0)
     parser.add_argument("--long-share", type=float, default=0)
     parser.add_argument("--long-tokens", type=int, default=2048)
+    parser.add_argument("--temperature", type=float, default=0, help="at 0 long answers come to an end early, past which tokens have no text and look like pauses")
     parser.add_argument("--amid-after", type=float, default=5)
     parser.add_argument("--rate", type=float, default=0)
     parser.add_argument("--api-keys", default="quiet,busy")

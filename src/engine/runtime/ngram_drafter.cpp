@@ -39,6 +39,6 @@ void NgramDrafter::note(std::uint32_t n_guessed, std::uint32_t n_right) {
   if (n_guessed > 0) rate_ += kLearning * (static_cast<double>(n_right) / n_guessed - rate_);
 }
 
-void NgramDrafter::note_skipped() { rate_ += kRecovery * (0.5 - rate_); }
+void NgramDrafter::note_skipped() { rate_ += kRecovery * (1.0 - rate_); }
 
 }  // namespace deepwell::engine

@@ -11,8 +11,10 @@ namespace {
 
 constexpr double kFirstTokenWeight =
     4.0;  // of one who waits for a first token, beside one who waits for the next
-constexpr double kGuessGain = 1.5;      // a guess must bring so many times what it costs
-constexpr double kOftenRight = 0.45;    // what repeats itself goes before a draft model
+constexpr double kGuessGain = 1.5;    // a guess must bring so many times what it costs
+constexpr double kOftenRight = 0.45;  // what repeats itself goes before a draft model
+// Rows of a step in which tokens are guessed: each has logits, 0.6 MiB for 150,000 tokens, and more seldom pay.
+constexpr std::uint32_t kMostGuessRows = 64;
 constexpr std::uint32_t kTileTok = 16;  // rows of a step cost least in whole tiles of so many
 
 std::uint32_t n_blocks_for(std::uint32_t n_tok) { return (n_tok + kKvBlockTok - 1) / kKvBlockTok; }
@@ -20,6 +22,11 @@ std::uint32_t n_blocks_for(std::uint32_t n_tok) { return (n_tok + kKvBlockTok - 
 /// n without what is over, unless that is much of it.
 std::uint32_t less_rest(std::uint32_t n, std::uint32_t n_rest) {
   return 4 * n_rest > n ? n : n - n_rest;
+}
+
+/// As the device computes them: up to one tile each for itself, then in whole tiles.
+std::uint32_t rows_in_tiles(std::uint32_t n) {
+  return n <= kTileTok ? n : (n + kTileTok - 1) / kTileTok * kTileTok;
 }
 
 bool is_background(const Sequence& sequence) {
@@ -150,9 +157,10 @@ void Scheduler::grow() {
 
 /// Tokens that may be guessed behind a sequence's newest one.
 std::uint32_t Scheduler::n_most_guesses(const Sequence& sequence) const {
-  const std::uint32_t n_most = options_.n_max_draft_tok;
-  const bool is_warming = sequence.request.max_tokens == 0;
-  if (is_warming || n_running() * (n_most + 1) > options_.n_max_rows) return 0;
+  if (sequence.request.max_tokens == 0) return 0;  // it only warms the cache
+  const std::uint32_t n_rows = std::min(kMostGuessRows, options_.n_max_rows) / n_running();
+  if (n_rows < 2) return 0;
+  const std::uint32_t n_most = std::min(options_.n_max_draft_tok, n_rows - 1);
   const std::uint32_t n_left = sequence.request.max_tokens - sequence.n_generated();
   const std::uint32_t n_room = options_.n_ctx_tok - sequence.n_tokens();
   return std::min({n_most, n_left - 1, n_room - 1});
@@ -190,6 +198,29 @@ void Scheduler::draft(Sequence& sequence) {
   }
   const auto n_guesses = static_cast<std::uint32_t>(sequence.draft.size());
   if (!take_blocks_for_guesses(sequence, n_guesses)) sequence.draft.clear();
+}
+
+/// Beyond one tile rows cost whole tiles: what all guess from their text must be worth that together.
+void Scheduler::drop_guesses_that_do_not_pay() {
+  std::uint32_t n_guesses = 0;
+  double n_right = 0.0;
+  for (const auto& sequence : running_) {
+    const auto n = static_cast<std::uint32_t>(sequence->draft.size());
+    n_guesses += n;
+    n_right += sequence->drafter.rate() * n;
+  }
+  if (n_guesses == 0) return;
+  const StepWork alone{.n_rows = n_running(), .n_keys = 0};
+  const double alone_s = times_.predict(alone);
+  const double row_s = times_.predict(alone.plus(1, 0)) - alone_s;
+  const std::uint32_t n_rows =
+      rows_in_tiles(alone.n_rows + n_guesses) - rows_in_tiles(alone.n_rows);
+  if (n_right * alone_s / alone.n_rows >= kGuessGain * row_s * n_rows) return;
+  for (const auto& sequence : running_) {
+    if (sequence->draft.empty()) continue;
+    sequence->drafter.note_skipped();
+    sequence->draft.clear();
+  }
 }
 
 /// The draft model guesses for those that have no guesses of their own text.
@@ -336,10 +367,13 @@ bool Scheduler::schedule(StepBatch& batch, std::vector<StepPiece>& pieces, std::
     if (sequence->n_pending() > 1) prompts_.push_back(sequence.get());
   }
   for (const auto& sequence : running_) {
-    if (sequence->n_pending() != 1) continue;
-    if (work_.n_rows == options_.n_max_rows) break;
     sequence->draft.clear();
     if (prompts_.empty()) draft(*sequence);  // a first token is worth more than a guess
+  }
+  drop_guesses_that_do_not_pay();
+  for (const auto& sequence : running_) {
+    if (sequence->n_pending() != 1) continue;
+    if (work_.n_rows == options_.n_max_rows) break;
     add_piece(*sequence, 1, batch, pieces);
   }
   plan_guesses(pieces);

@@ -110,6 +110,7 @@ class Scheduler {
   std::uint32_t n_most_guesses(const Sequence& sequence) const;
   bool take_blocks_for_guesses(Sequence& sequence, std::uint32_t n);
   void draft(Sequence& sequence);
+  void drop_guesses_that_do_not_pay();
   void plan_guesses(const std::vector<StepPiece>& pieces);
   bool goes_before_others(const Sequence& sequence) const;
   std::uint32_t prompt_budget(std::size_t n_decoding) const;

@@ -192,40 +192,82 @@ TEST(Scheduler, KeepsPromptsFromSlowingDecodingDown) {
   }
   world.add(sequence(4, 300, 1));
   ASSERT_TRUE(world.schedule());
-  // Two rows take 12 ms; in 21.6 ms there is room for 11, and a whole tile costs no more.
+  // Two rows take 12 ms; in 21 ms there is room for 11, and a whole tile costs no more.
   EXPECT_EQ(16U, world.batch.n_rows());
 }
 
-TEST(Scheduler, GuessesNothingWhileAPromptWaitsAndKeepsThePaceThatGuessesHad) {
-  BlockPool blocks(64);
-  Scheduler scheduler({.n_parallel = 4, .n_max_rows = 64, .n_ctx_tok = 512, .n_max_draft_tok = 8},
-                      blocks);
-  StepBatch batch;
-  std::vector<StepPiece> pieces;
-  const auto step = [&] {
+/// Sequences that say the same 20 tokens over and over, so that each guess is right, and from number 100 on some that
+/// never say anything twice. A step takes 10 ms and 1 for each row.
+struct Repeaters {
+  explicit Repeaters(std::uint32_t n_parallel, std::uint32_t n_max_rows)
+      : scheduler({.n_parallel = n_parallel,
+                   .n_max_rows = n_max_rows,
+                   .n_ctx_tok = 512,
+                   .n_max_draft_tok = 8},
+                  blocks) {}
+  void add(GenerationId id) {
+    auto repeating = sequence(id, 50, 400);
+    for (std::size_t t = 0; t < 50; ++t) repeating->tokens[t] = token_at(id, t);
+    scheduler.add(std::move(repeating), 0);
+  }
+  static TokenId token_at(GenerationId id, std::size_t position) {
+    return static_cast<TokenId>(id < 100 ? position % 20 : position);
+  }
+  void commit() {
     scheduler.note_time(0.010 + 0.001 * batch.n_rows());
     for (const StepPiece& piece : pieces) {
       piece.sequence->n_computed += piece.n_tok;
-      piece.sequence->tokens.push_back(static_cast<TokenId>(piece.sequence->tokens.size() % 20));
+      piece.sequence->tokens.push_back(token_at(piece.sequence->id, piece.sequence->tokens.size()));
       piece.sequence->drafter.note(piece.n_draft, piece.n_draft);
     }
-  };
-  for (GenerationId id = 1; id <= 2; ++id) {
-    auto repeating = sequence(id, 50, 400);
-    for (std::size_t t = 0; t < 50; ++t) repeating->tokens[t] = static_cast<TokenId>(t % 20);
-    scheduler.add(std::move(repeating), 0);
   }
+  bool schedule() { return scheduler.schedule(batch, pieces, 0); }
+
+  BlockPool blocks{512};
+  Scheduler scheduler;
+  StepBatch batch;
+  std::vector<StepPiece> pieces;
+};
+
+TEST(Scheduler, GuessesNothingWhileAPromptWaitsAndKeepsThePaceThatGuessesHad) {
+  Repeaters world(4, 64);
+  for (GenerationId id = 1; id <= 2; ++id) world.add(id);
   for (int i = 0; i < 60; ++i) {
-    ASSERT_TRUE(scheduler.schedule(batch, pieces, i));
-    step();
+    ASSERT_TRUE(world.schedule());
+    world.commit();
   }
-  ASSERT_EQ(18U, batch.n_rows());  // 28 ms
-  scheduler.add(sequence(3, 300, 100), 61);
-  ASSERT_TRUE(scheduler.schedule(batch, pieces, 61));
-  ASSERT_EQ(3U, pieces.size());
-  EXPECT_EQ(0U, pieces[0].n_draft + pieces[1].n_draft);
-  EXPECT_GE(batch.n_rows(), 32U);  // in 1.75 x 28 ms: of the two rows alone it would be 1.75 x 12
-  EXPECT_EQ(0U, batch.n_rows() % 16);
+  ASSERT_EQ(18U, world.batch.n_rows());  // 28 ms
+  world.scheduler.add(sequence(3, 300, 100), 0);
+  ASSERT_TRUE(world.schedule());
+  ASSERT_EQ(3U, world.pieces.size());
+  EXPECT_EQ(0U, world.pieces[0].n_draft + world.pieces[1].n_draft);
+  // In 1.75 x 28 ms: of the two rows alone it would be 1.75 x 12.
+  EXPECT_GE(world.batch.n_rows(), 32U);
+  EXPECT_EQ(0U, world.batch.n_rows() % 16);
+}
+
+TEST(Scheduler, GuessesLessForEachTheMoreDecode) {
+  Repeaters world(16, 256);
+  for (GenerationId id = 1; id <= 9; ++id) world.add(id);
+  for (int i = 0; i < 60; ++i) {
+    ASSERT_TRUE(world.schedule());
+    world.commit();
+  }
+  ASSERT_EQ(9U, world.pieces.size());
+  for (const StepPiece& piece : world.pieces) EXPECT_EQ(6U, piece.n_draft);  // 63 of 64 rows
+}
+
+TEST(Scheduler, BeginsNoTileForFewGuesses) {
+  Repeaters world(16, 256);
+  world.add(1);
+  for (GenerationId id = 101; id <= 115; ++id) world.add(id);
+  std::uint32_t n_most = 0;
+  for (int i = 0; i < 250; ++i) {
+    ASSERT_TRUE(world.schedule());
+    if (i >= 100) n_most = std::max(n_most, world.batch.n_rows());  // prompts are done
+    world.commit();
+  }
+  EXPECT_EQ(16U, n_most);
 }
 
 TEST(Scheduler, GivesAWholeStepToATenantWithoutItsPlaces) {
