@@ -7,14 +7,12 @@
 # token, all clients together) and the share of guesses that were right.
 import argparse
 import concurrent.futures
-import pathlib
 import shlex
-import shutil
 import statistics
 import tempfile
 import time
 
-from live_system import LiveSystem
+from live_system import live_systems
 from prompt_lookup import COPY, FREE
 
 CODE = [
@@ -24,26 +22,17 @@ CODE = [
 ]
 
 
-def ask(system, prompt, n_tokens, temperature):
-    """(text, tokens after the first, when the first came, when the last came)."""
-    text, first, last, n = "", None, None, 0
-    for chunk in system.chat([{"role": "user", "content": prompt}], max_tokens=n_tokens, temperature=temperature, seed=1):
-        if chunk.get("usage"):
-            n = chunk["usage"]["completion_tokens"]
-        for choice in chunk["choices"]:
-            if choice["delta"].get("content"):
-                text += choice["delta"]["content"]
-                last = time.monotonic()
-                first = first or last
-    return text, n - 1, first, last
-
-
 def ask_all(system, prompts, n_tokens, temperature):
     """(the texts, tokens a second of all together)."""
+    def ask(prompt):
+        begin = time.monotonic()
+        text, usage, first, last = system.answer([{"role": "user", "content": prompt}], max_tokens=n_tokens, temperature=temperature, seed=1)
+        return text, usage["completion_tokens"] - 1, begin + first, begin + last
+
     with concurrent.futures.ThreadPoolExecutor(len(prompts)) as pool:
-        answers = list(pool.map(lambda prompt: ask(system, prompt, n_tokens, temperature), prompts))
-    seconds = max(a[3] for a in answers) - min(a[2] for a in answers)
-    return tuple(a[0] for a in answers), sum(a[1] for a in answers) / seconds
+        answers = list(pool.map(ask, prompts))
+    texts, n_tok, first, last = zip(*answers)
+    return texts, sum(n_tok) / (max(last) - min(first))
 
 
 def guesses(system):
@@ -66,12 +55,8 @@ def main():
     parser.add_argument("--serve-args", default="")
     args = parser.parse_args()
     flags = ["-m", args.model, "-c", "2048", "--workers", "0", *shlex.split(args.serve_args)]
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="draft-"))
-    sides = {"with": ["--draft-model", args.draft, *shlex.split(args.draft_args)], "without": []}
-    servers = {}
-    try:
-        for side, more in sides.items():
-            servers[side] = LiveSystem(args.deepwell, folder / side, [*flags, *more], side)
+    sides = {"with": [*flags, "--draft-model", args.draft, *shlex.split(args.draft_args)], "without": flags}
+    with tempfile.TemporaryDirectory(prefix="draft-") as folder, live_systems(args.deepwell, folder, sides) as servers:
         for kind in args.kinds.split(","):
             ratios = []
             before = {side: guesses(servers[side]) for side in sides}
@@ -93,10 +78,6 @@ def main():
                 n_guessed, n_right = (now - then for now, then in zip(guesses(servers[side]), before[side]))
                 shares.append(f"{side} {n_right:.0f} of {n_guessed:.0f} guesses right")
             print(f"{kind}: median ratio {statistics.median(ratios):.2f}, lowest {min(ratios):.2f}; {', '.join(shares)}", flush=True)
-    finally:
-        for server in servers.values():
-            server.stop()
-        shutil.rmtree(folder)
 
 
 if __name__ == "__main__":

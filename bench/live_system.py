@@ -1,4 +1,5 @@
 # LiveSystem: a `deepwell serve` of its own for the scripts that watch one: its processes, their memory, its metrics.
+import contextlib
 import http.client
 import json
 import os
@@ -70,6 +71,18 @@ class LiveSystem:
             if line.startswith(b"data: {"):
                 yield json.loads(line[6:])
 
+    def answer(self, messages, **options):
+        """(text, usage, seconds until its first characters, seconds until its last) of a streamed answer."""
+        begin, text, usage, first, last = time.monotonic(), "", {}, None, None
+        for chunk in self.chat(messages, **options):
+            usage = chunk.get("usage") or usage
+            for choice in chunk["choices"]:
+                if choice["delta"].get("content"):
+                    text += choice["delta"]["content"]
+                    last = time.monotonic() - begin
+                    first = first or last
+        return text, usage, first, last
+
     def health(self):
         try:
             return json.loads(self.get("/healthz?deep=1")[1])
@@ -109,6 +122,19 @@ class LiveSystem:
                 self.process.kill()
                 self.process.wait()
         self.log.close()
+
+
+@contextlib.contextmanager
+def live_systems(program, folder, flags_of):
+    """A system for each name of `flags_of`, side by side."""
+    systems = {}
+    try:
+        for name, flags in flags_of.items():
+            systems[name] = LiveSystem(program, os.path.join(folder, name), flags, name)
+        yield systems
+    finally:
+        for system in systems.values():
+            system.stop()
 
 
 def memory_kib(pid):

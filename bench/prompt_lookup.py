@@ -6,14 +6,11 @@
 # both servers must answer alike, and that is checked. Prints the tokens a second of decoding (after the first token).
 import argparse
 import json
-import pathlib
 import shlex
-import shutil
 import statistics
 import tempfile
-import time
 
-from live_system import LiveSystem
+from live_system import live_systems
 
 ITEMS = [{"id": i, "name": f"valve-{i:02d}", "state": "closed" if i % 3 else "open", "pressure_kpa": 200 + 17 * i} for i in range(12)]
 STORY = ("The committee met on Tuesday in the old library. Mrs. Keller opened the meeting at nine and read the minutes of the last one. "
@@ -33,17 +30,8 @@ FREE = [
 
 def ask(system, prompt, n_tokens):
     """(the answer's text, tokens a second after the first)."""
-    text, first, last, n = "", None, None, 0
-    for chunk in system.chat([{"role": "user", "content": prompt}], max_tokens=n_tokens, temperature=0):
-        if chunk.get("usage"):
-            n = chunk["usage"]["completion_tokens"]
-        for choice in chunk["choices"]:
-            piece = choice["delta"].get("content")
-            if piece:
-                text += piece
-                last = time.monotonic()
-                first = first or last
-    return text, (n - 1) / (last - first)
+    text, usage, first, last = system.answer([{"role": "user", "content": prompt}], max_tokens=n_tokens, temperature=0)
+    return text, (usage["completion_tokens"] - 1) / (last - first)
 
 
 def main():
@@ -55,11 +43,8 @@ def main():
     parser.add_argument("--serve-args", default="")
     args = parser.parse_args()
     flags = ["-m", args.model, "-c", "2048", "--workers", "0", *shlex.split(args.serve_args)]
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="lookup-"))
-    servers = {}
-    try:
-        for name, n_draft in (("with", 8), ("without", 0)):
-            servers[name] = LiveSystem(args.deepwell, folder / name, [*flags, "--draft-max", str(n_draft)], name)
+    sides = {name: [*flags, "--draft-max", n_draft] for name, n_draft in (("with", "8"), ("without", "0"))}
+    with tempfile.TemporaryDirectory(prefix="lookup-") as folder, live_systems(args.deepwell, folder, sides) as servers:
         for kind, prompts in (("copy", COPY), ("free", FREE)):
             ratios = []
             for prompt in prompts:
@@ -77,10 +62,6 @@ def main():
                 ratios.append(a / b)
                 print(f"{kind}: {a:7.1f} with, {b:7.1f} tokens/s without, ratio {a / b:.2f}   {prompt[:40]!r}", flush=True)
             print(f"{kind}: median ratio {statistics.median(ratios):.2f}, lowest {min(ratios):.2f}")
-    finally:
-        for server in servers.values():
-            server.stop()
-        shutil.rmtree(folder)
 
 
 if __name__ == "__main__":

@@ -6,15 +6,15 @@
 # The model gets a template that opens a thought in each answer and drops those of earlier turns. The first turn's prompt
 # and answer are the history that the second one begins with.
 import argparse
+import contextlib
 import pathlib
 import random
-import shutil
 import statistics
 import sys
 import tempfile
 import time
 
-from live_system import LiveSystem
+from live_system import live_systems
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "tests" / "functional"))
 from thinking_model import write_thinking_model  # noqa: E402
@@ -24,15 +24,8 @@ WORDS = "river boat quiet bridge stone market letter winter garden engine copper
 
 def ask(system, messages, n_tokens):
     """(the answer's text, usage, ms until the first token)."""
-    begin = time.perf_counter()
-    text, usage, first_ms = "", {}, None
-    for chunk in system.chat(messages, max_tokens=n_tokens, temperature=0, ignore_eos=True, enable_thinking=False):
-        usage = chunk.get("usage") or usage
-        for choice in chunk["choices"]:
-            if choice["delta"].get("content"):
-                first_ms = first_ms or (time.perf_counter() - begin) * 1000
-                text += choice["delta"]["content"]
-    return text, usage, first_ms
+    text, usage, first, _ = system.answer(messages, max_tokens=n_tokens, temperature=0, ignore_eos=True, enable_thinking=False)
+    return text, usage, first * 1000
 
 
 def two_turns(system, args, number):
@@ -55,13 +48,12 @@ def main():
     parser.add_argument("--answer-tokens", type=int, default=1000)
     parser.add_argument("--pause", type=float, default=6, help="seconds that the person reads")
     args = parser.parse_args()
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="turns-"))
-    model = folder / "thinking.gguf"
-    write_thinking_model(pathlib.Path(args.model), model)
-    systems = {}
-    try:
-        for choice in ("auto", "off"):
-            systems[choice] = LiveSystem(args.deepwell, folder / choice, ["-m", str(model), "-c", "8192", "--turn-cache", choice], choice)
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="turns-"))
+        model = pathlib.Path(folder) / "thinking.gguf"
+        write_thinking_model(pathlib.Path(args.model), model)
+        sides = {choice: ["-m", str(model), "-c", "8192", "--turn-cache", choice] for choice in ("auto", "off")}
+        systems = stack.enter_context(live_systems(args.deepwell, folder, sides))
         runs = {choice: [] for choice in systems}
         for number in range(args.rounds):
             for choice, system in systems.items():
@@ -70,10 +62,6 @@ def main():
             first, second, prompt, cached = (statistics.median(r[key] for r in results) for key in ("first_ms", "second_ms", "prompt", "cached"))
             print(f"turn cache {choice:4}: first turn {first:7.0f} ms, second {second:6.0f} ms = {100 * second / first:.1f} %, "
                   f"{cached:.0f} of {prompt:.0f} prompt tokens cached")
-    finally:
-        for system in systems.values():
-            system.stop()
-        shutil.rmtree(folder)
 
 
 if __name__ == "__main__":
