@@ -99,8 +99,7 @@ struct Bench final : Command {
     Measurement measurement{.test = concat(is_prompt ? "pp" : "tg", n_tok)};
     if (n_depth_tok > 0) measurement.test += concat("@", n_depth_tok);
     std::vector<std::uint32_t> blocks;
-    model.blocks.take((n_depth_tok + n_tok + engine::kKvBlockTok - 1) / engine::kKvBlockTok,
-                      blocks);
+    model.blocks.take(engine::n_kv_blocks_for(n_depth_tok + n_tok), blocks);
     const std::uint32_t n_most = model.device->n_max_rows();
     feed(model, blocks, 0, n_depth_tok, n_most);
     for (std::uint32_t r = 0; r <= n_repetitions; ++r) {  // the first one warms up

@@ -22,9 +22,7 @@ Status for_each_position(LoadedModel& model, std::span<const TokenId> tokens, st
                          Visit&& visit) {
   n_chunk = std::min(n_chunk, model.device->n_max_rows());
   std::vector<std::uint32_t> blocks;
-  model.blocks.take(
-      (static_cast<std::uint32_t>(tokens.size()) + engine::kKvBlockTok - 1) / engine::kKvBlockTok,
-      blocks);
+  model.blocks.take(engine::n_kv_blocks_for(static_cast<std::uint32_t>(tokens.size())), blocks);
   engine::StepBatch batch;
   for (std::uint32_t pos = 0; pos < tokens.size(); pos += n_chunk) {
     const std::size_t n = std::min<std::size_t>(n_chunk, tokens.size() - pos);

@@ -58,6 +58,11 @@ enum class RopeKind : std::uint8_t {
 
 inline constexpr std::uint32_t kKvBlockTok = 16;  // tokens in a block of keys and values
 
+/// Blocks that hold so many tokens.
+constexpr std::uint32_t n_kv_blocks_for(std::uint32_t n_tok) {
+  return (n_tok + kKvBlockTok - 1) / kKvBlockTok;
+}
+
 /// The element type in which keys and values are kept (and read: attention sees them as stored).
 enum class KvType : std::uint8_t {
   kF16,

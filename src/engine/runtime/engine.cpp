@@ -386,8 +386,9 @@ bool Engine::begin_step() {
     // Never two steps in a row: whoever is in them would not get on.
     gives_way_ = !was_abandoned_ && scheduler_.is_in_the_way_of_newcomers();
     step_tenants_.clear();
-    for (const StepPiece& piece : pieces_) {
-      if (gives_way_) step_tenants_.push_back(hash_of(piece.sequence->request.tenant));
+    if (gives_way_) {
+      for (const StepPiece& piece : pieces_)
+        step_tenants_.push_back(hash_of(piece.sequence->request.tenant));
     }
     const bool has_better = has_better_mail();
     is_step_unwanted_.store(wanted_.empty() || is_stopping_ || has_better,

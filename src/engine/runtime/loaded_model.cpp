@@ -73,7 +73,7 @@ MemoryPlan make_plan(const LoadOptions& options, const GgufFile& file, const KvS
   return {.n_available_bytes = n_bytes - std::min(n_bytes, options.n_reserved_bytes),
           .n_weights_bytes = estimate_weight_bytes(file),
           .n_kv_block_bytes = kv_block_bytes(shape),
-          .n_blocks_longest = (n_ctx_tok + kKvBlockTok - 1) / kKvBlockTok};
+          .n_blocks_longest = n_kv_blocks_for(n_ctx_tok)};
 }
 
 /// None: the weights lie in memory of this process.

@@ -8,6 +8,8 @@
 #include <cmath>
 #include <utility>
 
+#include "engine/sampling/weights.hpp"
+
 namespace deepwell::engine {
 
 namespace {
@@ -26,8 +28,6 @@ using Clock = std::chrono::steady_clock;
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
-
-std::uint32_t n_blocks_for(std::uint32_t n_tok) { return (n_tok + kKvBlockTok - 1) / kKvBlockTok; }
 
 }  // namespace
 
@@ -167,7 +167,7 @@ void ModelDrafter::share_rows(std::vector<GuessWish>& wishes, double alone_s) {
 bool ModelDrafter::take_blocks(const GuessWish& wish) {
   Sequence& known = states_.at(wish.sequence->id).known;
   const std::uint32_t n_fed = wish.n > 0 ? wish.n - 1 : 0;
-  const std::uint32_t n_wanted = n_blocks_for(known.n_computed + wish.n_rows + n_fed);
+  const std::uint32_t n_wanted = n_kv_blocks_for(known.n_computed + wish.n_rows + n_fed);
   const auto n_has = static_cast<std::uint32_t>(known.blocks.size());
   if (n_wanted <= n_has) return true;
   if (!model_.blocks.can_take(n_wanted - n_has)) return false;
@@ -308,13 +308,8 @@ float rough_exp(float x) {
 
 TokenGuess likeliest_token(std::span<const float> logits) {
   const std::size_t n_whole = logits.size() / kLanes * kLanes;
-  std::array<float, kLanes> most, sums{};
-  most.fill(logits.empty() ? 0.0F : logits[0]);
-  for (std::size_t i = 0; i < n_whole; i += kLanes) {
-    for (std::size_t l = 0; l < kLanes; ++l) most[l] = std::max(most[l], logits[i + l]);
-  }
-  for (std::size_t i = n_whole; i < logits.size(); ++i) most[0] = std::max(most[0], logits[i]);
-  const float highest = *std::max_element(most.begin(), most.end());
+  std::array<float, kLanes> sums{};
+  const float highest = max_of(logits);
   for (std::size_t i = 0; i < n_whole; i += kLanes) {
     for (std::size_t l = 0; l < kLanes; ++l) sums[l] += rough_exp(logits[i + l] - highest);
   }

@@ -17,8 +17,6 @@ constexpr double kOftenRight = 0.45;  // what repeats itself goes before a draft
 constexpr std::uint32_t kMostGuessRows = 64;
 constexpr std::uint32_t kTileTok = 16;  // rows of a step cost least in whole tiles of so many
 
-std::uint32_t n_blocks_for(std::uint32_t n_tok) { return (n_tok + kKvBlockTok - 1) / kKvBlockTok; }
-
 /// n without what is over, unless that is much of it.
 std::uint32_t less_rest(std::uint32_t n, std::uint32_t n_rest) {
   return 4 * n_rest > n ? n : n - n_rest;
@@ -31,6 +29,11 @@ std::uint32_t rows_in_tiles(std::uint32_t n) {
 
 bool is_background(const Sequence& sequence) {
   return sequence.request.priority == Priority::kBackground;
+}
+
+void skip_guesses(Sequence& sequence) {
+  sequence.drafter.note_skipped();
+  sequence.draft.clear();
 }
 
 }  // namespace
@@ -46,7 +49,7 @@ bool Scheduler::is_background() const {
 bool Scheduler::has_place_for(const Sequence& sequence) const {
   const std::uint32_t n_spare = running_.empty() ? 0 : n_running() + 1;
   return running_.size() < options_.n_parallel &&
-         blocks_.can_take(n_blocks_for(sequence.n_tokens()) + n_spare);
+         blocks_.can_take(n_kv_blocks_for(sequence.n_tokens()) + n_spare);
 }
 
 /// The last in rank of the tenant that has most beyond its fair places, while this one's has less than its own. Null
@@ -91,7 +94,7 @@ void Scheduler::take_blocks(std::uint32_t n, Sequence& sequence) {
 void Scheduler::start(std::unique_ptr<Sequence> sequence) {
   if (cache_ != nullptr) cache_->take_prefix(*sequence);
   const auto n_taken = static_cast<std::uint32_t>(sequence->blocks.size());
-  take_blocks(n_blocks_for(sequence->n_tokens()) - n_taken, *sequence);
+  take_blocks(n_kv_blocks_for(sequence->n_tokens()) - n_taken, *sequence);
   const std::int64_t level = FairQueue::level_among_tenants(sequence->level);
   const auto place = std::find_if(running_.begin(), running_.end(), [&](const auto& other) {
     return FairQueue::level_among_tenants(other->level) < level;
@@ -144,7 +147,7 @@ std::unique_ptr<Sequence> Scheduler::remove(GenerationId id) {
 void Scheduler::grow() {
   for (std::size_t i = 0; i < running_.size(); ++i) {
     Sequence& sequence = *running_[i];
-    const std::uint32_t n_wanted = n_blocks_for(sequence.n_tokens());
+    const std::uint32_t n_wanted = n_kv_blocks_for(sequence.n_tokens());
     while (sequence.blocks.size() < n_wanted && i < running_.size()) {
       if (blocks_.can_take(1)) {
         take_blocks(1, sequence);
@@ -168,11 +171,18 @@ std::uint32_t Scheduler::n_most_guesses(const Sequence& sequence) const {
 
 /// False if there is no room for n guesses without taking anybody's.
 bool Scheduler::take_blocks_for_guesses(Sequence& sequence, std::uint32_t n) {
-  while (sequence.blocks.size() < n_blocks_for(sequence.n_tokens() + n)) {
+  while (sequence.blocks.size() < n_kv_blocks_for(sequence.n_tokens() + n)) {
     if (!blocks_.can_take(n_running() + 1)) return false;
     take_blocks(1, sequence);
   }
   return true;
+}
+
+/// In a step of all that run and nothing else.
+GuessPrices Scheduler::guess_prices() const {
+  const StepWork alone{.n_rows = n_running(), .n_keys = 0};
+  const double alone_s = times_.predict(alone);
+  return {.token_s = alone_s / alone.n_rows, .row_s = times_.predict(alone.plus(1, 0)) - alone_s};
 }
 
 /// Guesses what follows a sequence that decodes from what it said before, if that pays.
@@ -183,18 +193,11 @@ void Scheduler::draft(Sequence& sequence) {
   sequence.drafter.guess(sequence.tokens, n_most, sequence.draft);
   if (sequence.draft.empty()) return;
   if (drafter_ != nullptr && drafter_->is_guessing() && sequence.drafter.rate() < kOftenRight) {
-    sequence.drafter.note_skipped();  // the draft model does better
-    sequence.draft.clear();
-    return;
+    return skip_guesses(sequence);  // the draft model does better
   }
-  // A row more costs what part of a step, beside the rows that bring a token each? All wait for it.
-  const StepWork alone{.n_rows = n_running(), .n_keys = 0};
-  const double cost = times_.predict(alone.plus(1, 0)) - times_.predict(alone);
-  const double gain = sequence.drafter.rate() * times_.predict(alone) / alone.n_rows;
-  if (gain < kGuessGain * cost) {
-    sequence.drafter.note_skipped();
-    sequence.draft.clear();
-    return;
+  const GuessPrices prices = guess_prices();  // all wait for a guess
+  if (sequence.drafter.rate() * prices.token_s < kGuessGain * prices.row_s) {
+    return skip_guesses(sequence);
   }
   const auto n_guesses = static_cast<std::uint32_t>(sequence.draft.size());
   if (!take_blocks_for_guesses(sequence, n_guesses)) sequence.draft.clear();
@@ -210,16 +213,11 @@ void Scheduler::drop_guesses_that_do_not_pay() {
     n_right += sequence->drafter.rate() * n;
   }
   if (n_guesses == 0) return;
-  const StepWork alone{.n_rows = n_running(), .n_keys = 0};
-  const double alone_s = times_.predict(alone);
-  const double row_s = times_.predict(alone.plus(1, 0)) - alone_s;
-  const std::uint32_t n_rows =
-      rows_in_tiles(alone.n_rows + n_guesses) - rows_in_tiles(alone.n_rows);
-  if (n_right * alone_s / alone.n_rows >= kGuessGain * row_s * n_rows) return;
+  const GuessPrices prices = guess_prices();
+  const std::uint32_t n_rows = rows_in_tiles(n_running() + n_guesses) - rows_in_tiles(n_running());
+  if (n_right * prices.token_s >= kGuessGain * prices.row_s * n_rows) return;
   for (const auto& sequence : running_) {
-    if (sequence->draft.empty()) continue;
-    sequence->drafter.note_skipped();
-    sequence->draft.clear();
+    if (!sequence->draft.empty()) skip_guesses(*sequence);
   }
 }
 

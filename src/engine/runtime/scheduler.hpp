@@ -12,6 +12,7 @@
 #include "engine/runtime/ngram_drafter.hpp"
 #include "engine/runtime/prefix_cache.hpp"
 #include "engine/runtime/sequence.hpp"
+#include "engine/runtime/speculation.hpp"
 #include "engine/runtime/step_batch.hpp"
 #include "engine/runtime/step_pace.hpp"
 #include "engine/runtime/step_times.hpp"
@@ -109,6 +110,7 @@ class Scheduler {
   void grow();
   std::uint32_t n_most_guesses(const Sequence& sequence) const;
   bool take_blocks_for_guesses(Sequence& sequence, std::uint32_t n);
+  GuessPrices guess_prices() const;
   void draft(Sequence& sequence);
   void drop_guesses_that_do_not_pay();
   void plan_guesses(const std::vector<StepPiece>& pieces);
